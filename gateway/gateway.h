@@ -1,0 +1,62 @@
+// The RNBD client of a process: sessions by name, devices mapped in them.
+//
+//   RTRS_ASSIGN_OR_RETURN(auto gateway, Gateway::Open(options));
+//   RTRS_ASSIGN_OR_RETURN(auto device, gateway->Map("disk0", AccessMode::kRw));
+//   device->Read(...);
+//
+// wire.md §7. Any thread.
+#ifndef GATEWAY_GATEWAY_H_
+#define GATEWAY_GATEWAY_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "gateway/block_device.h"
+#include "rtrs/client/options.h"
+#include "rtrs/wire/rnbd_messages.h"
+
+namespace rnbd::gateway {
+
+enum class FabricChoice { kAuto, kVerbs, kSoftiwarp, kSoftroce };
+absl::StatusOr<FabricChoice> ParseFabricChoice(absl::string_view text);
+
+enum class CrcChoice { kAuto, kOn, kOff };
+absl::StatusOr<CrcChoice> ParseCrcChoice(absl::string_view text);
+
+struct GatewayOptions {
+  std::string sessname;
+  std::vector<rtrs::PathSpec> paths;
+  FabricChoice fabric = FabricChoice::kAuto;
+  CrcChoice crc = CrcChoice::kAuto;
+  // How long one request may take, reconnects included; Infinite: for ever.
+  absl::Duration io_timeout = absl::Seconds(180);
+  // Send operation 5 also to servers that did not announce it.
+  bool force_write_zeroes = false;
+  // How long a session name that seems to be in use is tried again.
+  absl::Duration name_in_use_timeout = absl::Seconds(60);
+};
+// What can be said without a connection: names, lengths, kinds of address. The
+// error names parameter and value.
+absl::Status CheckGatewayOptions(const GatewayOptions& options);
+absl::Status CheckDevicePath(absl::string_view device_path);
+
+// One session. Devices keep it alive.
+class Gateway {
+ public:
+  // Connects, exchanges session info, and waits for it. Not before a fork.
+  static absl::StatusOr<std::shared_ptr<Gateway>> Open(GatewayOptions options);
+  virtual ~Gateway() = default;
+
+  // Opens `device_path` on the server, or counts one more user of it if it is
+  // mapped here already (another access mode is then refused with EEXIST).
+  virtual absl::StatusOr<std::shared_ptr<BlockDevice>> Map(
+      absl::string_view device_path, wire::AccessMode mode) = 0;
+};
+
+}  // namespace rnbd::gateway
+
+#endif  // GATEWAY_GATEWAY_H_

@@ -1,0 +1,90 @@
+// The RTRS client engine: a session with its permits, its paths and their
+// connections. wire.md §1-§6.
+//
+// A single-threaded state machine over a fabric::EventChannel: it never
+// blocks, reads no clock but the one it is given, and does everything inside
+// Submit and Progress. BlockingSession (blocking_session.h) puts threads on
+// top; tests drive it by hand.
+//
+// The session owns permits (queue_depth of them, one per request, control
+// messages included) and the queue of requests that wait for one. A path owns
+// its connections, its rkey table and its heartbeat; it is the unit of
+// failure.
+#ifndef RTRS_CLIENT_SESSION_H_
+#define RTRS_CLIENT_SESSION_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "rtrs/base/clock.h"
+#include "rtrs/base/random.h"
+#include "rtrs/client/options.h"
+#include "rtrs/client/request.h"
+#include "rtrs/fabric/fabric.h"
+
+namespace rtrs::client {
+
+enum class SessionState {
+  kIdle,          // before Start
+  kConnecting,    // no path has been up yet
+  kConnected,     // at least one path is up
+  kDisconnected,  // was up, no path is up now
+  kClosing,       // Close was called
+  kClosed,        // nothing is left; may be destroyed at no cost
+};
+const char* SessionStateName(SessionState state);
+
+// Called by the thread that runs the session; must not block or destroy it.
+class SessionObserver {
+ public:
+  virtual ~SessionObserver() = default;
+  // `why` says what happened when the state is kDisconnected or kClosed.
+  virtual void OnSessionState(SessionState state, const absl::Status& why) = 0;
+};
+
+class Session {
+ public:
+  // All pointers are borrowed and outlive the session. `channel` belongs to
+  // `fabric` and is used by nobody else.
+  static std::unique_ptr<Session> Create(fabric::Fabric* fabric,
+                                         fabric::EventChannel* channel,
+                                         Clock* clock, Random* random,
+                                         SessionOptions options,
+                                         SessionObserver* observer);
+  virtual ~Session() = default;
+
+  // Begins to connect. Ends in kConnected, or in kClosed with the reason.
+  virtual void Start() = 0;
+
+  // Takes `request`; it waits here for a permit and is sent with the next
+  // Progress or Flush. A request with a size over the limits is taken and
+  // fails with EMSGSIZE, one that finds no path with ECONNABORTED.
+  virtual void Submit(Request* request) = 0;
+
+  // Gives up on `request`, which completes with ETIMEDOUT before this
+  // returns. If it was already sent, its path is closed first: only then is
+  // its memory free.
+  virtual void Cancel(Request* request) = 0;
+
+  // Orderly: disconnects all paths. Requests that are still in flight fail
+  // with ESHUTDOWN. Ends in kClosed.
+  virtual void Close() = 0;
+
+  // Does what can be done without blocking; true if anything happened.
+  virtual bool Progress() = 0;
+  // Sends what was submitted.
+  virtual void Flush() = 0;
+  // When Progress must be called at the latest.
+  virtual absl::Time NextDeadline() const = 0;
+
+  virtual SessionState state() const = 0;
+  // Valid from the first kConnected on.
+  virtual const SessionLimits& limits() const = 0;
+  virtual size_t in_flight() const = 0;  // requests with a permit
+};
+
+}  // namespace rtrs::client
+
+#endif  // RTRS_CLIENT_SESSION_H_

@@ -1,0 +1,69 @@
+// The 32-bit immediate: 4 type bits on top, 28 payload bits. wire.md §3.
+//
+// Values here are in host order; the fabric puts them on the wire big endian.
+#ifndef RTRS_WIRE_IMMEDIATE_H_
+#define RTRS_WIRE_IMMEDIATE_H_
+
+#include <bit>
+#include <cstdint>
+
+namespace rtrs::wire {
+
+enum class ImmType : uint8_t {
+  kIoRequest = 0,      // client to server: chunk number and offset
+  kIoResponse = 1,     // server to client: errno and msg_id
+  kIoResponseInv = 2,  // the same, a SEND_WITH_INV went before
+  kHeartbeat = 8,
+  kHeartbeatAck = 9,
+};
+
+inline constexpr int kImmPayloadBits = 28;
+inline constexpr uint32_t kImmPayloadMask = (1u << kImmPayloadBits) - 1;
+inline constexpr int kMsgIdBits = 19;      // of a response
+inline constexpr int kMaxWireErrno = 511;  // 9 bits
+
+// The type bits; may be a value that ImmType does not name.
+constexpr ImmType ImmTypeOf(uint32_t imm) {
+  return static_cast<ImmType>(imm >> kImmPayloadBits);
+}
+
+// Bits needed for the offset: 28 - bits(queue_depth - 1). queue_depth is in
+// 1..65535.
+constexpr int MemBits(uint32_t queue_depth) {
+  return kImmPayloadBits - std::bit_width(queue_depth - 1);
+}
+
+struct IoRequestImm {
+  uint32_t buf_id = 0;
+  uint32_t offset = 0;  // of the RTRS message in the chunk, bytes
+};
+// The caller guarantees that both fit (chunk size and queue depth do, §4.1).
+constexpr uint32_t EncodeIoRequestImm(const IoRequestImm& v, int mem_bits) {
+  return (v.buf_id << mem_bits) | v.offset;
+}
+// Neither field is checked against the session's limits.
+constexpr IoRequestImm DecodeIoRequestImm(uint32_t imm, int mem_bits) {
+  const uint32_t payload = imm & kImmPayloadMask;
+  return {payload >> mem_bits, payload & ((1u << mem_bits) - 1)};
+}
+
+struct IoResponseImm {
+  uint32_t msg_id = 0;
+  int error = 0;             // 0 or a positive errno
+  bool invalidated = false;  // type kIoResponseInv
+};
+// An errno above kMaxWireErrno is sent as EIO: it would wrap, 512 to success.
+uint32_t EncodeIoResponseImm(const IoResponseImm& v);
+// `imm` has type kIoResponse or kIoResponseInv.
+constexpr IoResponseImm DecodeIoResponseImm(uint32_t imm) {
+  return {imm & ((1u << kMsgIdBits) - 1),
+          static_cast<int>((imm & kImmPayloadMask) >> kMsgIdBits),
+          ImmTypeOf(imm) == ImmType::kIoResponseInv};
+}
+
+inline constexpr uint32_t kHeartbeatImm = 8u << kImmPayloadBits;
+inline constexpr uint32_t kHeartbeatAckImm = 9u << kImmPayloadBits;
+
+}  // namespace rtrs::wire
+
+#endif  // RTRS_WIRE_IMMEDIATE_H_
