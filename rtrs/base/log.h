@@ -59,22 +59,22 @@ inline bool LogDue(std::atomic<int64_t>& last, absl::Duration interval) {
 
 }  // namespace rtrs
 
-// level: trace, debug, info, warn, err, critical.
-#define RTRS_LOG(level, ...)                              \
-  do {                                                    \
-    if (::spdlog::should_log(::spdlog::level::level)) {   \
-      ::spdlog::log(::spdlog::level::level, __VA_ARGS__); \
-    }                                                     \
+// severity: trace, debug, info, warn, err, critical.
+#define RTRS_LOG(severity, ...)                              \
+  do {                                                       \
+    if (::spdlog::should_log(::spdlog::level::severity)) {   \
+      ::spdlog::log(::spdlog::level::severity, __VA_ARGS__); \
+    }                                                        \
   } while (false)
 
 // As RTRS_LOG, at most once per `interval` from this place.
-#define RTRS_LOG_EVERY(level, interval, ...)              \
-  do {                                                    \
-    static ::std::atomic<int64_t> rtrs_log_last_{0};      \
-    if (::spdlog::should_log(::spdlog::level::level) &&   \
-        ::rtrs::LogDue(rtrs_log_last_, interval)) {       \
-      ::spdlog::log(::spdlog::level::level, __VA_ARGS__); \
-    }                                                     \
+#define RTRS_LOG_EVERY(severity, interval, ...)              \
+  do {                                                       \
+    static ::std::atomic<int64_t> rtrs_log_last_{0};         \
+    if (::spdlog::should_log(::spdlog::level::severity) &&   \
+        ::rtrs::LogDue(rtrs_log_last_, interval)) {          \
+      ::spdlog::log(::spdlog::level::severity, __VA_ARGS__); \
+    }                                                        \
   } while (false)
 
 #endif  // RTRS_BASE_LOG_H_
