@@ -36,6 +36,8 @@ constexpr int MemBits(uint32_t queue_depth) {
 struct IoRequestImm {
   uint32_t buf_id = 0;
   uint32_t offset = 0;  // of the RTRS message in the chunk, bytes
+
+  friend bool operator==(const IoRequestImm&, const IoRequestImm&) = default;
 };
 // The caller guarantees that both fit (chunk size and queue depth do, §4.1).
 constexpr uint32_t EncodeIoRequestImm(const IoRequestImm& v, int mem_bits) {
@@ -51,6 +53,8 @@ struct IoResponseImm {
   uint32_t msg_id = 0;
   int error = 0;             // 0 or a positive errno
   bool invalidated = false;  // type kIoResponseInv
+
+  friend bool operator==(const IoResponseImm&, const IoResponseImm&) = default;
 };
 // An errno above kMaxWireErrno is sent as EIO: it would wrap, 512 to success.
 uint32_t EncodeIoResponseImm(const IoResponseImm& v);

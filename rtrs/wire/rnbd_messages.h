@@ -35,6 +35,8 @@ absl::StatusOr<RnbdType> DecodeType(absl::Span<const uint8_t> bytes);
 struct SessInfo {
   static constexpr size_t kSize = 36;
   uint8_t version = kProtocolMajor;
+
+  friend bool operator==(const SessInfo&, const SessInfo&) = default;
 };
 std::array<uint8_t, SessInfo::kSize> EncodeSessInfo(const SessInfo& v);
 std::array<uint8_t, SessInfo::kSize> EncodeSessInfoRsp(const SessInfo& v);
@@ -50,6 +52,8 @@ struct Open {
   static constexpr size_t kSize = 264;
   AccessMode access_mode = AccessMode::kRw;
   std::string device_name;  // 1..254 bytes
+
+  friend bool operator==(const Open&, const Open&) = default;
 };
 std::array<uint8_t, Open::kSize> Encode(const Open& v);
 // Refuses a name without NUL or empty, and unknown access modes (EINVAL).
@@ -77,6 +81,8 @@ struct OpenRsp {
   // Capabilities::kWriteVerifier: changes whenever acknowledged but unflushed
   // writes may have been lost. 0: none.
   uint64_t write_verifier = 0;
+
+  friend bool operator==(const OpenRsp&, const OpenRsp&) = default;
 };
 std::array<uint8_t, OpenRsp::kSize> Encode(const OpenRsp& v);
 absl::StatusOr<OpenRsp> DecodeOpenRsp(absl::Span<const uint8_t> bytes);
@@ -105,6 +111,8 @@ struct Io {
   uint32_t flags = 0;     // kSync ... kNoUnmap; others are ignored
   uint32_t length = 0;    // bytes
   uint16_t priority = 0;  // Linux ioprio; 0 from messages shorter than kSize
+
+  friend bool operator==(const Io&, const Io&) = default;
 };
 void EncodeIo(const Io& v, uint8_t* out);  // kSize bytes
 // Unknown operations are refused (EOPNOTSUPP): the kernel would read.
@@ -114,6 +122,8 @@ absl::StatusOr<Io> DecodeIo(absl::Span<const uint8_t> bytes);
 struct Close {
   static constexpr size_t kSize = 8;
   uint32_t device_id = 0;
+
+  friend bool operator==(const Close&, const Close&) = default;
 };
 std::array<uint8_t, Close::kSize> Encode(const Close& v);
 absl::StatusOr<Close> DecodeClose(absl::Span<const uint8_t> bytes);

@@ -50,6 +50,9 @@ struct ConnectRequest {
   Uuid paths_uuid{};  // names the session
   bool first_conn = false;
   Capabilities capabilities;  // in the reserved bytes; none from kernel peers
+
+  friend bool operator==(const ConnectRequest&,
+                         const ConnectRequest&) = default;
 };
 std::array<uint8_t, ConnectRequest::kSize> Encode(const ConnectRequest& v);
 // Checks length, magic and major version, cid_num and cid (checks 1-5 of §1.5).
@@ -66,6 +69,9 @@ struct ConnectResponse {
   uint32_t max_hdr_size = 0;  // bytes
   uint32_t flags = 0;
   Capabilities capabilities;
+
+  friend bool operator==(const ConnectResponse&,
+                         const ConnectResponse&) = default;
 };
 std::array<uint8_t, ConnectResponse::kSize> Encode(const ConnectResponse& v);
 // Checks length, magic and major version only. The limits are not bounded
@@ -77,6 +83,8 @@ absl::StatusOr<ConnectResponse> DecodeConnectResponse(
 struct InfoRequest {
   static constexpr size_t kSize = 272;
   std::string sessname;
+
+  friend bool operator==(const InfoRequest&, const InfoRequest&) = default;
 };
 // sessname: 1..254 bytes.
 std::array<uint8_t, InfoRequest::kSize> Encode(const InfoRequest& v);
@@ -91,12 +99,16 @@ struct Descriptor {
   uint64_t address = 0;
   uint32_t rkey = 0;
   uint32_t length = 0;  // bytes
+
+  friend bool operator==(const Descriptor&, const Descriptor&) = default;
 };
 
 // INFO_RSP, §2.3.
 struct InfoResponse {
   static constexpr size_t kHeaderSize = 8;
   std::vector<Descriptor> descriptors;
+
+  friend bool operator==(const InfoResponse&, const InfoResponse&) = default;
 };
 std::vector<uint8_t> Encode(const InfoResponse& v);
 // Checks everything of §2.3 against the session's queue depth and chunk size.
@@ -109,6 +121,8 @@ struct RkeyResponse {
   static constexpr size_t kSize = 8;
   uint16_t buf_id = 0;
   uint32_t rkey = 0;
+
+  friend bool operator==(const RkeyResponse&, const RkeyResponse&) = default;
 };
 std::array<uint8_t, RkeyResponse::kSize> Encode(const RkeyResponse& v);
 absl::StatusOr<RkeyResponse> DecodeRkeyResponse(
@@ -126,6 +140,8 @@ struct IoHeader {
   bool need_inval = false;      // READ
   bool has_descriptor = false;  // READ with sg_cnt 1
   Descriptor descriptor;
+
+  friend bool operator==(const IoHeader&, const IoHeader&) = default;
 };
 // Writes the message to `out` (kMaxSize bytes there) and returns its length.
 size_t EncodeIoHeader(const IoHeader& v, uint8_t* out);
