@@ -55,7 +55,15 @@ class Session {
                                          SessionObserver* observer);
   virtual ~Session() = default;
 
-  // Begins to connect. Ends in kConnected, or in kClosed with the reason.
+  // Begins to connect. Ends in kConnected, or in kClosed with the reason of
+  // the first path. Its errno (errno_status.h) tells:
+  //   EPERM         the server disconnected after INFO_REQ: the session name is
+  //                 in use there, or refused; worth a retry for a minute
+  //   ECONNRESET, ENXIO, EEXIST, ENOMEM, ...  the server's rejection, as sent
+  //   ECONNREFUSED, EHOSTUNREACH, ...         of the fabric's connect
+  //   ETIMEDOUT     no answer to a connect or to INFO_REQ
+  //   EPROTO        the server's numbers or messages are out of bounds
+  //   EINVAL        the options are wrong
   virtual void Start() = 0;
 
   // Takes `request`; it waits here for a permit and is sent with the next
@@ -65,7 +73,8 @@ class Session {
 
   // Gives up on `request`, which completes with ETIMEDOUT before this
   // returns. If it was already sent, its path is closed first: only then is
-  // its memory free.
+  // its memory free. Other requests of that path are finished by the next
+  // Progress. No effect if it is done already. Not from inside `done`.
   virtual void Cancel(Request* request) = 0;
 
   // Orderly: disconnects all paths. Requests that are still in flight fail

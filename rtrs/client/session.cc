@@ -1,0 +1,261 @@
+// The session: its state and its paths. Requests are in session_io.cc.
+#include "rtrs/client/session.h"
+
+#include <errno.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "rtrs/base/errno_status.h"
+#include "rtrs/base/log.h"
+#include "rtrs/base/status_macros.h"
+#include "rtrs/base/uuid.h"
+#include "rtrs/client/session_impl.h"
+#include "rtrs/wire/rtrs_messages.h"
+
+namespace rtrs::client {
+
+const char* SessionStateName(SessionState state) {
+  switch (state) {
+    case SessionState::kIdle:
+      return "idle";
+    case SessionState::kConnecting:
+      return "connecting";
+    case SessionState::kConnected:
+      return "connected";
+    case SessionState::kDisconnected:
+      return "disconnected";
+    case SessionState::kClosing:
+      return "closing";
+    case SessionState::kClosed:
+      return "closed";
+  }
+  return "?";
+}
+
+std::unique_ptr<Session> Session::Create(fabric::Fabric* fabric,
+                                         fabric::EventChannel* channel,
+                                         Clock* clock, Random* random,
+                                         SessionOptions options,
+                                         SessionObserver* observer) {
+  return std::make_unique<SessionImpl>(fabric, channel, clock, random,
+                                       std::move(options), observer);
+}
+
+SessionImpl::SessionImpl(fabric::Fabric* fabric, fabric::EventChannel* channel,
+                         Clock* clock, Random* random, SessionOptions options,
+                         SessionObserver* observer)
+    : fabric_(fabric),
+      clock_(clock),
+      random_(random),
+      options_(std::move(options)),
+      observer_(observer) {
+  env_.channel = channel;
+  env_.device = fabric->device();
+  env_.options = &options_;
+  env_.paths_uuid = NewUuid(*random_);
+  env_.host = this;
+}
+
+SessionImpl::~SessionImpl() {
+  state_ = SessionState::kClosing;
+  for (const auto& path : paths_) TearDown(path.get());
+  while (!waiting_.empty()) Finish(waiting_.front(), ESHUTDOWN, true);
+  RunCallbacks();
+}
+
+void SessionImpl::SetState(SessionState state, const absl::Status& why) {
+  if (state == state_) return;
+  RTRS_LOG(debug, "session {}: {} -> {}{}{}", options_.sessname,
+           SessionStateName(state_), SessionStateName(state),
+           why.ok() ? "" : ": ", why.ok() ? "" : why.message());
+  state_ = state;
+  if (observer_ != nullptr) observer_->OnSessionState(state, why);
+}
+
+absl::Status SessionImpl::Prepare() {
+  RTRS_RETURN_IF_ERROR(wire::CheckSessionName(options_.sessname));
+  if (options_.paths.empty() || options_.paths.size() > wire::kMaxPaths) {
+    return ErrnoError(
+        EINVAL, absl::StrCat("session with ", options_.paths.size(),
+                             " paths, allowed are 1 to ", wire::kMaxPaths));
+  }
+  if (options_.io_connections == 0 ||
+      options_.io_connections >= wire::kMaxConnections) {
+    return ErrnoError(
+        EINVAL, absl::StrCat("io_connections ", options_.io_connections,
+                             ", allowed are 1 to ", wire::kMaxConnections - 1));
+  }
+  RTRS_ASSIGN_OR_RETURN(pd_, fabric_->AllocPd());
+  env_.pd = pd_.get();
+  for (const PathSpec& spec : options_.paths) {
+    paths_.push_back(std::make_unique<Path>(&env_, spec, NewUuid(*random_)));
+  }
+  return absl::OkStatus();
+}
+
+void SessionImpl::Start() {
+  if (absl::Status status = Prepare(); !status.ok()) {
+    SetState(SessionState::kClosed, status);
+    return;
+  }
+  SetState(SessionState::kConnecting, absl::OkStatus());
+  UpdatePaths(clock_->Now());
+}
+
+void SessionImpl::Close() {
+  if (state_ == SessionState::kIdle) {
+    SetState(SessionState::kClosed, absl::OkStatus());
+  }
+  if (state_ == SessionState::kClosing || state_ == SessionState::kClosed) {
+    return;
+  }
+  SetState(SessionState::kClosing, absl::OkStatus());
+  while (!waiting_.empty()) Finish(waiting_.front(), ESHUTDOWN, true);
+  const absl::Time now = clock_->Now();
+  for (const auto& path : paths_) path->Close(now);
+  UpdatePaths(now);
+}
+
+bool SessionImpl::AnyPath(PathState state) const {
+  return std::any_of(paths_.begin(), paths_.end(), [state](const auto& path) {
+    return path->state() == state;
+  });
+}
+
+absl::Status SessionImpl::OnPathReady(const Path& path) {
+  const PathLimits& limits = path.limits();
+  if (!permits_.has_value()) {
+    RTRS_ASSIGN_OR_RETURN(headers_,
+                          RegisteredMemory::Allocate(
+                              pd_.get(),
+                              size_t{limits.queue_depth} *
+                                  (kMaxUserMessage + wire::IoHeader::kMaxSize),
+                              0));
+    limits_ = {limits.queue_depth, limits.max_io_size, limits.max_hdr_size,
+               limits.capabilities};
+    permits_.emplace(limits.queue_depth);
+    in_flight_.resize(limits.queue_depth);
+    data_.emplace(pd_.get(), env_.device.cheap_registration,
+                  limits.max_io_size);
+  } else if (limits.queue_depth != limits_.queue_depth ||
+             limits.max_io_size < limits_.max_io_size ||
+             limits.max_hdr_size < limits_.max_hdr_size) {
+    return ErrnoError(
+        EPROTO,
+        absl::StrCat("queue depth ", limits.queue_depth, ", max_io_size ",
+                     limits.max_io_size, " and max_hdr_size ",
+                     limits.max_hdr_size, "; the session was opened with ",
+                     limits_.queue_depth, ", ", limits_.max_io_size, " and ",
+                     limits_.max_hdr_size));
+  }
+  return absl::OkStatus();
+}
+
+void SessionImpl::TearDown(Path* path) {
+  path->TearDown();
+  if (!path->why().ok()) {
+    RTRS_LOG(warn, "session {}: {}", options_.sessname, path->why());
+    if (first_failure_.ok()) first_failure_ = path->why();
+    last_failure_ = path->why();
+  }
+  // In the order of permits, as the server numbers them.
+  const int error = state_ == SessionState::kClosing ? ESHUTDOWN : ECONNABORTED;
+  for (uint32_t permit = 0; permit < in_flight_.size(); ++permit) {
+    if (in_flight_[permit].path == path) Complete(permit, error, true);
+  }
+}
+
+void SessionImpl::UpdatePaths(absl::Time now) {
+  StartPaths(now);
+  for (const auto& path : paths_) {
+    if (path->MustTearDown(now)) TearDown(path.get());
+  }
+  UpdateState();
+}
+
+void SessionImpl::StartPaths(absl::Time now) {
+  if (state_ != SessionState::kConnecting &&
+      state_ != SessionState::kConnected &&
+      state_ != SessionState::kDisconnected) {
+    return;
+  }
+  // While none is up each may be the first of the session, one after the
+  // other; once the server knows the session all may come (wire.md §1.3).
+  while (paths_started_ < paths_.size()) {
+    const bool up = AnyPath(PathState::kConnected);
+    if (!up && (AnyPath(PathState::kConnecting) || AnyPath(PathState::kInfo))) {
+      return;
+    }
+    Path* const path = paths_[paths_started_++].get();
+    path->Start(!up, now);
+    if (path->MustTearDown(now)) TearDown(path);
+  }
+}
+
+void SessionImpl::UpdateState() {
+  switch (state_) {
+    case SessionState::kIdle:
+    case SessionState::kClosed:
+      return;
+    case SessionState::kClosing:
+      if (std::all_of(paths_.begin(), paths_.end(), [](const auto& path) {
+            return path->state() == PathState::kClosed;
+          })) {
+        SetState(SessionState::kClosed, last_failure_);
+      }
+      return;
+    case SessionState::kConnecting:
+    case SessionState::kConnected:
+    case SessionState::kDisconnected:
+      break;
+  }
+  if (AnyPath(PathState::kConnected)) {
+    SetState(SessionState::kConnected, absl::OkStatus());
+  } else if (state_ == SessionState::kConnected) {
+    SetState(SessionState::kDisconnected, last_failure_);
+  } else if (state_ == SessionState::kConnecting &&
+             std::all_of(paths_.begin(), paths_.end(), [](const auto& path) {
+               return path->state() == PathState::kClosed;
+             })) {
+    while (!waiting_.empty()) Finish(waiting_.front(), ECONNABORTED, true);
+    SetState(SessionState::kClosed, first_failure_);
+  }
+}
+
+void SessionImpl::DrainEvents(absl::Time now) {
+  fabric::CmEvent event;
+  while (env_.channel->NextEvent(&event)) {
+    if (event.qp != nullptr) {
+      auto* const con = static_cast<Connection*>(event.qp->context());
+      con->path()->OnEvent(con, event, now);
+    } else if (event.type == fabric::CmEvent::Type::kDeviceRemoved) {
+      for (const auto& path : paths_) {
+        path->Fail(ErrnoError(ENODEV, "the RDMA device was removed"));
+      }
+    }
+    event = fabric::CmEvent();
+  }
+}
+
+bool SessionImpl::Progress() {
+  bool busy = env_.channel->Progress();
+  const absl::Time now = clock_->Now();
+  DrainEvents(now);
+  for (const auto& path : paths_) busy = path->Poll(now) || busy;
+  for (const auto& path : paths_) path->OnTimer(now);
+  UpdatePaths(now);
+  busy = RunCallbacks() || busy;
+  Flush();
+  return busy;
+}
+
+absl::Time SessionImpl::NextDeadline() const {
+  if (!finished_.empty()) return absl::InfinitePast();
+  absl::Time next = env_.channel->NextDeadline();
+  for (const auto& path : paths_) next = std::min(next, path->deadline());
+  return next;
+}
+
+}  // namespace rtrs::client
