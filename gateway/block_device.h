@@ -3,7 +3,12 @@
 // Any thread; many calls run at the same time. Offsets and lengths are bytes
 // and need no alignment: what does not fit the device's blocks is read,
 // changed and written back here, under a lock on those blocks, and what
-// exceeds max_io_size is split and runs in parallel.
+// exceeds max_io_size is split and runs in parallel. An aligned request that
+// fits goes to the session with the caller's buffer: no copy, no allocation,
+// no lock.
+//
+// `affinity` says which calls belong together (one NBD connection): the same
+// number means the same RTRS connection and so the same worker of the server.
 //
 // Errors are absl::Status with an errno (errno_status.h) and a message that
 // names operation, range and device.
@@ -27,12 +32,16 @@ struct DeviceInfo {
   uint32_t logical_block_size = 512;
   uint32_t physical_block_size = 512;
   uint32_t max_io_size = 0;  // of one request on the wire
-  uint64_t max_discard = 0;  // 0: no discard
+  uint64_t max_discard = 0;  // of one request; 0: no discard
   uint32_t discard_granularity = 0;
-  bool write_back = false;  // has a volatile cache: flush matters
+  uint32_t discard_alignment = 0;  // offset of the first discard unit
+  bool write_back = false;         // has a volatile cache: flush matters
   bool fua = false;
   bool rotational = false;
-  bool write_zeroes = false;  // operation 5 may be sent
+  uint64_t max_write_zeroes = 0;  // of one operation 5; 0: it is not sent
+  // Changes when acknowledged but unflushed writes may have been lost; 0 when
+  // the server does not say (wire::OpenRsp).
+  uint64_t write_verifier = 0;
 };
 
 class BlockDevice {
@@ -41,21 +50,24 @@ class BlockDevice {
   virtual ~BlockDevice() = default;
   virtual const DeviceInfo& info() const = 0;
 
-  virtual absl::Status Read(void* buffer, uint32_t count, uint64_t offset) = 0;
+  virtual absl::Status Read(void* buffer, uint32_t count, uint64_t offset,
+                            uint32_t affinity) = 0;
   // `fua`: on stable storage before it returns.
   virtual absl::Status Write(const void* buffer, uint32_t count,
-                             uint64_t offset, bool fua) = 0;
-  virtual absl::Status Flush() = 0;
-  // A hint: whole blocks in the range may lose their content. The edges that
-  // are no whole discard unit are left alone.
-  virtual absl::Status Trim(uint32_t count, uint64_t offset, bool fua) = 0;
+                             uint64_t offset, bool fua, uint32_t affinity) = 0;
+  // What was answered before is on stable storage when it returns.
+  virtual absl::Status Flush(uint32_t affinity) = 0;
+  // A hint: whole discard units in the range may lose their content. The
+  // edges that are no whole unit are left alone.
+  virtual absl::Status Trim(uint32_t count, uint64_t offset, bool fua,
+                            uint32_t affinity) = 0;
   struct ZeroFlags {
     bool may_trim = false;  // deallocating is welcome
     bool fua = false;
     bool fast = false;  // EOPNOTSUPP rather than writing zeroes as data
   };
-  virtual absl::Status Zero(uint32_t count, uint64_t offset,
-                            ZeroFlags flags) = 0;
+  virtual absl::Status Zero(uint32_t count, uint64_t offset, ZeroFlags flags,
+                            uint32_t affinity) = 0;
 };
 
 }  // namespace rnbd::gateway

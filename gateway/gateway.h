@@ -4,10 +4,15 @@
 //   RTRS_ASSIGN_OR_RETURN(auto device, gateway->Map("disk0", AccessMode::kRw));
 //   device->Read(...);
 //
+// A device lives on the server from its first Map until its last owner lets
+// go. After the session lost all paths and came back, session info and devices
+// are exchanged again by themselves; until then requests fail.
+//
 // wire.md §7. Any thread.
 #ifndef GATEWAY_GATEWAY_H_
 #define GATEWAY_GATEWAY_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -27,6 +32,8 @@ absl::StatusOr<FabricChoice> ParseFabricChoice(absl::string_view text);
 enum class CrcChoice { kAuto, kOn, kOff };
 absl::StatusOr<CrcChoice> ParseCrcChoice(absl::string_view text);
 
+enum class WriteZeroesChoice { kAuto, kYes, kNo };
+
 struct GatewayOptions {
   std::string sessname;
   std::vector<rtrs::PathSpec> paths;
@@ -34,14 +41,20 @@ struct GatewayOptions {
   CrcChoice crc = CrcChoice::kAuto;
   // How long one request may take, reconnects included; Infinite: for ever.
   absl::Duration io_timeout = absl::Seconds(180);
-  // Send operation 5 also to servers that did not announce it.
-  bool force_write_zeroes = false;
-  // How long a session name that seems to be in use is tried again.
+  // Operation 5: to servers that announced it, to all (the user knows that the
+  // server is Linux 6.8 or later; wire.md trap 40), or to none.
+  WriteZeroesChoice write_zeroes = WriteZeroesChoice::kAuto;
+  // How long a session name that seems to be in use is tried again, and the
+  // pause between two tries. `pause` waits that long; false: give up. Empty:
+  // sleeps.
   absl::Duration name_in_use_timeout = absl::Seconds(60);
+  absl::Duration name_in_use_interval = absl::Seconds(2);
+  std::function<bool(absl::Duration)> pause;
 };
 // What can be said without a connection: names, lengths, kinds of address. The
 // error names parameter and value.
 absl::Status CheckGatewayOptions(const GatewayOptions& options);
+absl::Status CheckSessname(absl::string_view sessname);
 absl::Status CheckDevicePath(absl::string_view device_path);
 
 // One session. Devices keep it alive.

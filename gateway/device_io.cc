@@ -1,0 +1,182 @@
+#include "gateway/device_io.h"
+
+#include <errno.h>
+
+#include <algorithm>
+#include <string>
+
+#include "absl/container/inlined_vector.h"
+#include "absl/strings/str_cat.h"
+#include "rtrs/base/clock.h"
+#include "rtrs/base/errno_status.h"
+
+namespace rnbd::gateway {
+namespace {
+
+using rtrs::client::Direction;
+using rtrs::client::Request;
+
+// Parts that are in flight at the same time for one call, and how many of them
+// need no allocation.
+constexpr size_t kBatch = 64;
+constexpr size_t kOnStack = 16;
+// Parts of a request that is split begin at multiples of it, or of the block
+// size if that is larger, from the start.
+constexpr uint64_t kPartUnit = 4096;
+
+uint64_t RoundUp(uint64_t v, uint64_t unit) {
+  return (v + unit - 1) / unit * unit;
+}
+
+// The size of the parts of `segment`: about equal, so that no tiny last part
+// waits behind full ones.
+uint64_t PartSize(const Segment& segment, uint32_t block) {
+  const uint64_t max = segment.max_part;
+  if (segment.count <= max) return segment.count;
+  if (segment.data == nullptr || segment.repeat_data) return max;
+  const uint64_t parts = (segment.count + max - 1) / max;
+  return std::min(max, RoundUp((segment.count + parts - 1) / parts,
+                               std::max<uint64_t>(kPartUnit, block)));
+}
+
+}  // namespace
+
+struct DeviceIo::Part {
+  Request request;
+  uint8_t message[wire::Io::kSize];
+  wire::Op op;
+  uint64_t offset;
+  uint32_t count;
+};
+
+absl::Status DeviceIo::Run(absl::Span<const Segment> segments,
+                           uint32_t affinity) {
+  if (segments.size() == 1 && segments[0].count <= segments[0].max_part) {
+    return RunSingle(segments[0], affinity);
+  }
+  return RunParts(segments, affinity);
+}
+
+absl::Status DeviceIo::RunSingle(const Segment& segment, uint32_t affinity) {
+  const std::optional<uint32_t> device_id = link_->device_id();
+  if (!device_id.has_value()) return NotOpen(segment);
+  Part part;
+  Prepare(segment, 0, segment.count, *device_id, affinity, &part);
+  Request* const request = &part.request;
+  session_->Run(absl::MakeConstSpan(&request, 1), Deadline());
+  return Result(part);
+}
+
+absl::Status DeviceIo::RunParts(absl::Span<const Segment> segments,
+                                uint32_t affinity) {
+  const absl::Time deadline = Deadline();
+  absl::InlinedVector<Part, kOnStack> parts;
+  absl::InlinedVector<Request*, kOnStack> requests;
+  size_t total = 0;
+  for (const Segment& segment : segments) {
+    if (segment.count == 0) continue;
+    const uint64_t size = PartSize(segment, info_->logical_block_size);
+    total += static_cast<size_t>((segment.count + size - 1) / size);
+  }
+  parts.reserve(std::min(total, kBatch));  // requests point into it
+  absl::Status result;
+  const auto run = [&] {
+    if (parts.empty()) return;
+    for (Part& part : parts) requests.push_back(&part.request);
+    session_->Run(requests, deadline);
+    for (const Part& part : parts) {
+      if (result.ok()) result = Result(part);
+    }
+    parts.clear();
+    requests.clear();
+  };
+  for (const Segment& segment : segments) {
+    if (segment.count == 0) continue;
+    const uint64_t size = PartSize(segment, info_->logical_block_size);
+    for (uint64_t at = 0; at < segment.count && result.ok(); at += size) {
+      const std::optional<uint32_t> device_id = link_->device_id();
+      if (!device_id.has_value()) {
+        run();
+        return result.ok() ? NotOpen(segment) : result;
+      }
+      parts.emplace_back();
+      Prepare(segment, at, std::min(size, segment.count - at), *device_id,
+              affinity, &parts.back());
+      if (parts.size() == kBatch) run();
+    }
+  }
+  run();
+  return result;
+}
+
+void DeviceIo::Prepare(const Segment& segment, uint64_t at, uint64_t count,
+                       uint32_t device_id, uint32_t affinity, Part* part) {
+  part->op = segment.op;
+  part->offset = segment.offset + at;
+  part->count = static_cast<uint32_t>(count);
+  wire::Io io;
+  io.device_id = device_id;
+  io.sector = part->offset / wire::kSectorSize;
+  io.op = segment.op;
+  io.flags = segment.flags;
+  io.length = part->count;
+  wire::EncodeIo(io, part->message);
+  Request& request = part->request;
+  // Flush travels as a read without data, as the kernel sends it.
+  request.direction =
+      segment.op == wire::Op::kRead || segment.op == wire::Op::kFlush
+          ? Direction::kRead
+          : Direction::kWrite;
+  request.affinity = affinity;
+  request.user_message = part->message;
+  if (segment.data != nullptr) {
+    request.data = segment.data + (segment.repeat_data ? 0 : at);
+    request.data_len = part->count;
+  }
+}
+
+absl::Status DeviceIo::Result(const Part& part) const {
+  const Request& request = part.request;
+  if (request.error == 0) return absl::OkStatus();
+  std::string what = absl::StrCat(
+      wire::OpName(part.op), " of ", part.count, " bytes at ", part.offset,
+      ", device ", info_->device_path, " of session ", info_->sessname, ": ");
+  if (!request.local_error) {
+    absl::StrAppend(&what, "the server answered");
+  } else if (request.error == ETIMEDOUT) {
+    absl::StrAppend(&what, "no answer within io_timeout=",
+                    absl::FormatDuration(io_timeout_));
+  } else if (request.error == ECONNABORTED) {
+    absl::StrAppend(&what, "the connection was lost");
+  } else {
+    absl::StrAppend(&what, "not done");
+  }
+  return rtrs::ErrnoError(request.error, what);
+}
+
+absl::Status DeviceIo::NotOpen(const Segment& segment) const {
+  const char* why = "";
+  switch (link_->closed()) {
+    case DeviceLink::Closed::kRefused:
+      why = "the server did not open it again after a lost connection";
+      break;
+    case DeviceLink::Closed::kChanged:
+      why = "the server has another device under this name now";
+      break;
+    default:  // also when it was opened again since the caller looked
+      why = "the session is disconnected";
+      break;
+  }
+  return rtrs::ErrnoError(
+      ENOTCONN, absl::StrCat(wire::OpName(segment.op), " of ", segment.count,
+                             " bytes at ", segment.offset, ", device ",
+                             info_->device_path, " of session ",
+                             info_->sessname, ": ", why));
+}
+
+absl::Time DeviceIo::Deadline() const {
+  if (io_timeout_ == absl::InfiniteDuration()) return absl::InfiniteFuture();
+  return rtrs::Clock::System()->Now() + io_timeout_;
+}
+
+}  // namespace rnbd::gateway

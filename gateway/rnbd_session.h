@@ -1,0 +1,120 @@
+// The RNBD client of one session: SESS_INFO, the table of mapped devices, and
+// opening them again after the session was lost. wire.md §7.2-§7.7.
+//
+// Any thread. Answers to control messages arrive on threads of the session
+// below and are handled there without blocking.
+#ifndef GATEWAY_RNBD_SESSION_H_
+#define GATEWAY_RNBD_SESSION_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "gateway/control_call.h"
+#include "gateway/gateway.h"
+#include "gateway/mapping.h"
+#include "rtrs/client/blocking_session.h"
+#include "rtrs/fabric/fabric.h"
+
+namespace rnbd::gateway {
+
+// Makes the connected session below; called again when the name is in use.
+using SessionFactory = std::function<
+    absl::StatusOr<std::unique_ptr<rtrs::client::BlockingSession>>()>;
+
+class RnbdSession : public Gateway,
+                    public std::enable_shared_from_this<RnbdSession> {
+ public:
+  // Connects by `factory` and exchanges SESS_INFO. A refusal with EPERM (the
+  // name is in use on the server) is tried again as `options` say. `fabric`
+  // may be null; it is destroyed after the session.
+  static absl::StatusOr<std::shared_ptr<RnbdSession>> Open(
+      GatewayOptions options, std::unique_ptr<rtrs::fabric::Fabric> fabric,
+      const SessionFactory& factory);
+  ~RnbdSession() override;
+
+  absl::StatusOr<std::shared_ptr<BlockDevice>> Map(
+      absl::string_view device_path, wire::AccessMode mode) override;
+
+ private:
+  RnbdSession(GatewayOptions options,
+              std::unique_ptr<rtrs::fabric::Fabric> fabric,
+              std::unique_ptr<rtrs::client::BlockingSession> session);
+  using MappingPtr = std::shared_ptr<Mapping>;
+
+  // Sends SESS_INFO and waits for its answer.
+  absl::Status ExchangeSessInfo();
+
+  // Finds or makes the mapping; `counted` says that it waits for an OPEN,
+  // `fresh` that this caller must send it.
+  struct Found {
+    MappingPtr mapping;
+    bool counted = false;
+    bool fresh = false;
+  };
+  absl::StatusOr<Found> FindOrMake(const std::string& name,
+                                   wire::AccessMode mode)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  // Waits for what happens to the mapping. Null without error: it went away,
+  // look again.
+  absl::StatusOr<std::shared_ptr<BlockDevice>> Join(const Found& found,
+                                                    wire::AccessMode mode,
+                                                    absl::Time deadline)
+      ABSL_LOCKS_EXCLUDED(mu_);
+
+  // The one place that moves a mapping.
+  void Move(Mapping& mapping, MappingState to)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void SendOpen(const MappingPtr& mapping) ABSL_LOCKS_EXCLUDED(mu_);
+  void OnOpenAnswer(const MappingPtr& mapping, const ControlAnswer& answer)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  // Take the answer into `mapping`; true if a CLOSE must follow.
+  bool TakeOpenAnswer(Mapping& mapping,
+                      const absl::StatusOr<wire::OpenRsp>& answer)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool TakeReopenAnswer(Mapping& mapping,
+                        const absl::StatusOr<wire::OpenRsp>& answer,
+                        bool local_error) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The mapping is kClosing already.
+  void SendClose(const MappingPtr& mapping, uint32_t device_id)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  // The last owner of a device let go.
+  void Unmap(const MappingPtr& mapping) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::StatusOr<std::shared_ptr<BlockDevice>> CreateDevice(
+      const MappingPtr& mapping) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Waits until `mapping` leaves `from`; false: not before `deadline`.
+  bool WaitWhile(const Mapping& mapping, MappingState from, absl::Time deadline)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status InOtherMode(const Mapping& mapping, wire::AccessMode mode) const;
+
+  // The session below changed: notes it for the recovery thread.
+  void OnSessionState(rtrs::client::SessionState state,
+                      const absl::Status& why);
+  void RecoveryThread();
+  void Reopen() ABSL_LOCKS_EXCLUDED(mu_);
+
+  absl::Time ControlDeadline() const;
+  std::string Where(const Mapping& mapping) const;
+
+  const GatewayOptions options_;
+  absl::Mutex mu_;
+  absl::CondVar changed_;  // a mapping moved, or the recovery has work
+  absl::flat_hash_map<std::string, MappingPtr> mappings_ ABSL_GUARDED_BY(mu_);
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  bool lost_ ABSL_GUARDED_BY(mu_) = false;  // since the last Reopen
+  bool connected_ ABSL_GUARDED_BY(mu_) = true;
+  // Destroyed first, from the bottom: answers come until the session is gone.
+  std::unique_ptr<rtrs::fabric::Fabric> fabric_;
+  std::unique_ptr<rtrs::client::BlockingSession> session_;
+  std::thread recovery_;
+};
+
+}  // namespace rnbd::gateway
+
+#endif  // GATEWAY_RNBD_SESSION_H_

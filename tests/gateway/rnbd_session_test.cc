@@ -1,0 +1,441 @@
+#include "gateway/rnbd_session.h"
+
+#include <errno.h>
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "rtrs/base/clock.h"
+#include "rtrs/base/errno_status.h"
+#include "tests/gateway/fake_session.h"
+
+namespace rnbd::gateway {
+namespace {
+
+using ::testing::HasSubstr;
+using wire::AccessMode;
+using wire::RnbdType;
+
+std::string Message(const absl::Status& status) {
+  return std::string(status.message());
+}
+
+class RnbdSessionTest : public ::testing::Test {
+ protected:
+  RnbdSessionTest() {
+    server_.AddDevice("disk0", 1 << 20);
+    server_.AddDevice("disk1", 1 << 20);
+    options_.sessname = "demo";
+  }
+
+  SessionFactory Factory() {
+    return
+        [this]()
+            -> absl::StatusOr<std::unique_ptr<rtrs::client::BlockingSession>> {
+          ++connects_;
+          if (refusals_ > 0) {
+            --refusals_;
+            return rtrs::ErrnoError(EPERM, "closed after INFO_REQ");
+          }
+          auto session = std::make_unique<FakeSession>(&server_);
+          fake_ = session.get();
+          return session;
+        };
+  }
+  std::shared_ptr<RnbdSession> Open() {
+    auto session = RnbdSession::Open(options_, nullptr, Factory());
+    EXPECT_TRUE(session.ok()) << session.status();
+    return session.ok() ? *session : nullptr;
+  }
+  void WaitForClose() {
+    const absl::Time limit = absl::Now() + absl::Seconds(30);
+    while (server_.Count(RnbdType::kClose) == 0) {
+      ASSERT_LT(absl::Now(), limit);
+      std::this_thread::yield();
+    }
+  }
+  // Runs reads until one succeeds, or fails otherwise than by a lost session.
+  absl::Status ReadWhenBack(BlockDevice* device) {
+    const absl::Time limit = absl::Now() + absl::Seconds(30);
+    for (;;) {
+      const absl::Status status = device->Read(buffer_, 512, 0, 0);
+      if (status.ok() || absl::Now() > limit ||
+          Message(status).find("disconnected") == std::string::npos) {
+        return status;
+      }
+      std::this_thread::yield();
+    }
+  }
+
+  FakeServer server_;
+  GatewayOptions options_;
+  FakeSession* fake_ = nullptr;
+  int connects_ = 0;
+  int refusals_ = 0;
+  uint8_t buffer_[4096] = {};
+};
+
+TEST_F(RnbdSessionTest, OpenExchangesSessInfo) {
+  auto session = Open();
+  const std::vector<SeenMessage> seen = server_.seen();
+  ASSERT_EQ(seen.size(), 1u);
+  EXPECT_EQ(seen[0].type, RnbdType::kSessInfo);
+  EXPECT_TRUE(seen[0].service);
+  EXPECT_EQ(seen[0].data_len, wire::SessInfo::kSize);
+}
+
+TEST_F(RnbdSessionTest, MapOpensAndLettingGoCloses) {
+  auto session = Open();
+  auto device = session->Map("disk0", AccessMode::kRo);
+  ASSERT_TRUE(device.ok()) << device.status();
+  EXPECT_EQ((*device)->info().size, 1u << 20);
+  EXPECT_EQ((*device)->info().device_path, "disk0");
+  EXPECT_EQ((*device)->info().sessname, "demo");
+  EXPECT_EQ((*device)->info().access_mode, AccessMode::kRo);
+  ASSERT_EQ(server_.Count(RnbdType::kOpen), 1u);
+  EXPECT_EQ(server_.seen()[1].open.access_mode, AccessMode::kRo);
+  EXPECT_TRUE(server_.seen()[1].service);
+  EXPECT_EQ(server_.open_devices(), 1u);
+  device->reset();
+  EXPECT_EQ(server_.open_devices(), 0u);
+  EXPECT_EQ(server_.Count(RnbdType::kClose), 1u);
+}
+
+TEST_F(RnbdSessionTest, SecondMapOfTheSameNameIsCounted) {
+  auto session = Open();
+  auto first = *session->Map("disk0", AccessMode::kRw);
+  auto second = *session->Map("disk0", AccessMode::kRw);
+  EXPECT_EQ(server_.Count(RnbdType::kOpen), 1u);
+  first.reset();
+  EXPECT_EQ(server_.Count(RnbdType::kClose), 0u);
+  EXPECT_TRUE(second->Read(buffer_, 4096, 0, 0).ok());
+  second.reset();
+  EXPECT_EQ(server_.Count(RnbdType::kClose), 1u);
+}
+
+TEST_F(RnbdSessionTest, OtherModeOfTheSameNameIsRefusedHere) {
+  auto session = Open();
+  auto first = *session->Map("disk0", AccessMode::kRw);
+  auto second = session->Map("disk0", AccessMode::kRo);
+  EXPECT_EQ(rtrs::ErrnoOf(second.status()), EEXIST);
+  EXPECT_THAT(Message(second.status()), HasSubstr("access_mode=rw"));
+  EXPECT_THAT(Message(second.status()), HasSubstr("access_mode=ro"));
+  EXPECT_EQ(server_.Count(RnbdType::kOpen), 1u);
+  EXPECT_TRUE(first->Read(buffer_, 4096, 0, 0).ok());
+  first.reset();
+  EXPECT_TRUE(session->Map("disk0", AccessMode::kRo).ok());
+}
+
+TEST_F(RnbdSessionTest, DevicesOfASessionHaveTheirOwnIds) {
+  auto session = Open();
+  auto a = *session->Map("disk0", AccessMode::kRw);
+  auto b = *session->Map("disk1", AccessMode::kRw);
+  buffer_[0] = 1;
+  ASSERT_TRUE(b->Write(buffer_, 512, 0, false, 0).ok());
+  const std::vector<wire::Io> ios = server_.ios();
+  ASSERT_EQ(ios.size(), 1u);
+  EXPECT_EQ(ios[0].device_id, 1u);
+}
+
+TEST_F(RnbdSessionTest, DeviceKeepsTheSessionAlive) {
+  auto session = Open();
+  auto device = *session->Map("disk0", AccessMode::kRw);
+  session.reset();
+  EXPECT_TRUE(device->Read(buffer_, 4096, 0, 0).ok());
+}
+
+TEST_F(RnbdSessionTest, MissingDeviceNamesDeviceAndSession) {
+  auto session = Open();
+  const auto device = session->Map("nothere", AccessMode::kRw);
+  EXPECT_EQ(rtrs::ErrnoOf(device.status()), ENOENT);
+  EXPECT_THAT(Message(device.status()), HasSubstr("nothere"));
+  EXPECT_THAT(Message(device.status()), HasSubstr("session demo"));
+  EXPECT_THAT(Message(device.status()), HasSubstr("no such device"));
+}
+
+TEST_F(RnbdSessionTest, SecondWriterIsExplained) {
+  auto session = Open();
+  server_.FailOpens(1, EPERM);
+  const auto device = session->Map("disk0", AccessMode::kRw);
+  EXPECT_EQ(rtrs::ErrnoOf(device.status()), EPERM);
+  EXPECT_THAT(Message(device.status()), HasSubstr("open for writing"));
+  EXPECT_TRUE(session->Map("disk0", AccessMode::kRw).ok());
+}
+
+TEST_F(RnbdSessionTest, BadDevicePathIsNotSent) {
+  auto session = Open();
+  EXPECT_FALSE(session->Map("../x", AccessMode::kRw).ok());
+  EXPECT_FALSE(session->Map(std::string(255, 'x'), AccessMode::kRw).ok());
+  EXPECT_EQ(server_.Count(RnbdType::kOpen), 0u);
+}
+
+TEST_F(RnbdSessionTest, UnusableAnswerIsClosed) {
+  server_.AddDevice("odd", 1 << 20).rsp.logical_block_size = 0;
+  auto session = Open();
+  EXPECT_EQ(rtrs::ErrnoOf(session->Map("odd", AccessMode::kRw).status()),
+            EPROTO);
+  WaitForClose();
+}
+
+TEST_F(RnbdSessionTest, LateOpenIsClosed) {
+  options_.io_timeout = absl::Milliseconds(50);
+  auto session = Open();
+  server_.HoldOpens();
+  const auto device = session->Map("disk0", AccessMode::kRw);
+  EXPECT_EQ(rtrs::ErrnoOf(device.status()), ETIMEDOUT);
+  EXPECT_THAT(Message(device.status()), HasSubstr("io_timeout"));
+  server_.ReleaseOpens();
+  WaitForClose();
+  EXPECT_EQ(server_.Count(RnbdType::kOpen), 1u);
+  EXPECT_EQ(server_.open_devices(), 0u);
+}
+
+TEST_F(RnbdSessionTest, SessionMayEndBeforeTheAnswerToOpen) {
+  options_.io_timeout = absl::Milliseconds(50);
+  auto session = Open();
+  server_.HoldOpens();
+  EXPECT_FALSE(session->Map("disk0", AccessMode::kRw).ok());
+  std::thread release([this] { server_.ReleaseOpens(); });
+  session.reset();
+  release.join();
+  EXPECT_EQ(server_.open_devices(), 0u);
+}
+
+TEST_F(RnbdSessionTest, MapAfterALateOpenGetsAnOpenDevice) {
+  options_.io_timeout = absl::Milliseconds(50);
+  auto session = Open();
+  server_.HoldOpens();
+  EXPECT_FALSE(session->Map("disk0", AccessMode::kRw).ok());
+  // Another mode, too, waits for the old OPEN instead of sharing its id.
+  EXPECT_EQ(rtrs::ErrnoOf(session->Map("disk0", AccessMode::kRo).status()),
+            ETIMEDOUT);
+  EXPECT_EQ(server_.Count(RnbdType::kOpen), 1u);
+  server_.ReleaseOpens();
+  absl::StatusOr<std::shared_ptr<BlockDevice>> device;
+  const absl::Time limit = absl::Now() + absl::Seconds(30);
+  do {
+    device = session->Map("disk0", AccessMode::kRo);
+  } while (!device.ok() && absl::Now() < limit);
+  ASSERT_TRUE(device.ok()) << device.status();
+  EXPECT_TRUE((*device)->Read(buffer_, 512, 0, 0).ok());
+}
+
+TEST_F(RnbdSessionTest, ConcurrentMapsShareOneOpen) {
+  auto session = Open();
+  server_.HoldOpens();
+  std::vector<std::thread> threads;
+  std::vector<std::shared_ptr<BlockDevice>> devices(8);
+  for (auto& device : devices) {
+    threads.emplace_back([&session, &device] {
+      auto mapped = session->Map("disk0", AccessMode::kRw);
+      if (mapped.ok()) device = *mapped;
+    });
+  }
+  server_.WaitForHeldOpen();
+  server_.ReleaseOpens();
+  for (std::thread& thread : threads) thread.join();
+  for (const auto& device : devices) EXPECT_EQ(device, devices[0]);
+  EXPECT_NE(devices[0], nullptr);
+  EXPECT_EQ(server_.Count(RnbdType::kOpen), 1u);
+}
+
+TEST_F(RnbdSessionTest, MapAndUnmapInManyThreads) {
+  auto session = Open();
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&session] {
+      uint8_t buffer[512];
+      for (int i = 0; i < 50; ++i) {
+        auto device = session->Map("disk0", AccessMode::kRw);
+        ASSERT_TRUE(device.ok()) << device.status();
+        EXPECT_TRUE((*device)->Read(buffer, 512, 0, 0).ok());
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(server_.open_devices(), 0u);
+  EXPECT_EQ(server_.Count(RnbdType::kOpen), server_.Count(RnbdType::kClose));
+}
+
+TEST_F(RnbdSessionTest, NameInUseIsTriedAgain) {
+  refusals_ = 3;
+  int pauses = 0;
+  options_.pause = [&pauses](absl::Duration) { return ++pauses > 0; };
+  EXPECT_NE(Open(), nullptr);
+  EXPECT_EQ(connects_, 4);
+  EXPECT_EQ(pauses, 3);
+}
+
+TEST_F(RnbdSessionTest, NameInUseEndsWithAMessage) {
+  refusals_ = 1000000;
+  options_.name_in_use_timeout = absl::Milliseconds(30);
+  options_.name_in_use_interval = absl::Milliseconds(10);
+  const auto session = RnbdSession::Open(options_, nullptr, Factory());
+  EXPECT_EQ(rtrs::ErrnoOf(session.status()), EPERM);
+  EXPECT_THAT(Message(session.status()), HasSubstr("sessname=demo"));
+  EXPECT_THAT(Message(session.status()), HasSubstr("may still be in use"));
+  EXPECT_GT(connects_, 1);
+}
+
+TEST_F(RnbdSessionTest, NameInUseStopsWhenThePauseIsInterrupted) {
+  refusals_ = 1000000;
+  options_.pause = [](absl::Duration) { return false; };
+  EXPECT_FALSE(RnbdSession::Open(options_, nullptr, Factory()).ok());
+  EXPECT_EQ(connects_, 1);
+}
+
+TEST_F(RnbdSessionTest, OtherConnectErrorsAreNotTriedAgain) {
+  const auto session = RnbdSession::Open(
+      options_, nullptr,
+      [this]()
+          -> absl::StatusOr<std::unique_ptr<rtrs::client::BlockingSession>> {
+        ++connects_;
+        return rtrs::ErrnoError(ECONNREFUSED, "path ip:127.0.0.1");
+      });
+  EXPECT_EQ(rtrs::ErrnoOf(session.status()), ECONNREFUSED);
+  EXPECT_EQ(connects_, 1);
+}
+
+TEST_F(RnbdSessionTest, RequestsFailWhileTheSessionIsLost) {
+  auto session = Open();
+  auto device = *session->Map("disk0", AccessMode::kRw);
+  fake_->Disconnect();
+  const absl::Status status = device->Read(buffer_, 512, 0, 0);
+  EXPECT_EQ(rtrs::ErrnoOf(status), ENOTCONN);
+  EXPECT_THAT(Message(status), HasSubstr("disk0"));
+  EXPECT_THAT(Message(status), HasSubstr("disconnected"));
+}
+
+TEST_F(RnbdSessionTest, DevicesAreOpenedAgainAfterAReconnect) {
+  auto session = Open();
+  auto device = *session->Map("disk0", AccessMode::kRw);
+  fake_->Disconnect();
+  fake_->Reconnect();
+  EXPECT_TRUE(ReadWhenBack(device.get()).ok());
+  EXPECT_EQ(server_.Count(RnbdType::kSessInfo), 2u);
+  EXPECT_EQ(server_.Count(RnbdType::kOpen), 2u);
+  EXPECT_EQ(server_.ios().back().device_id, 11u);
+}
+
+TEST_F(RnbdSessionTest, DeviceUnmappedWhileLostIsNotOpenedAgain) {
+  auto session = Open();
+  auto device = *session->Map("disk0", AccessMode::kRw);
+  auto other = *session->Map("disk1", AccessMode::kRw);
+  fake_->Disconnect();
+  device.reset();
+  fake_->Reconnect();
+  EXPECT_TRUE(ReadWhenBack(other.get()).ok());
+  EXPECT_EQ(server_.Count(RnbdType::kOpen), 3u);
+  EXPECT_EQ(server_.Count(RnbdType::kClose), 0u);
+  EXPECT_TRUE(session->Map("disk0", AccessMode::kRo).ok());
+}
+
+TEST_F(RnbdSessionTest, AnotherDeviceUnderTheNameIsNotUsed) {
+  auto session = Open();
+  auto device = *session->Map("disk0", AccessMode::kRw);
+  fake_->Disconnect();
+  server_.AddDevice("disk0", 2 << 20);
+  fake_->Reconnect();
+  const absl::Status status = ReadWhenBack(device.get());
+  EXPECT_THAT(Message(status), HasSubstr("another device"));
+  device.reset();
+  EXPECT_EQ(server_.open_devices(), 0u);
+}
+
+TEST_F(RnbdSessionTest, DeviceThatIsRefusedLaterSaysSo) {
+  auto session = Open();
+  auto device = *session->Map("disk0", AccessMode::kRw);
+  fake_->Disconnect();
+  server_.FailOpens(1, EPERM);
+  fake_->Reconnect();
+  const absl::Status status = ReadWhenBack(device.get());
+  EXPECT_THAT(Message(status), HasSubstr("did not open it again"));
+}
+
+TEST_F(RnbdSessionTest, FlushTellsOnceOfWritesThatMayBeLost) {
+  auto session = Open();
+  auto device = *session->Map("disk0", AccessMode::kRw);
+  ASSERT_TRUE(device->Write(buffer_, 512, 0, false, 0).ok());
+  fake_->Disconnect();
+  fake_->Reconnect();
+  ASSERT_TRUE(ReadWhenBack(device.get()).ok());
+  const absl::Status status = device->Flush(0);
+  EXPECT_EQ(rtrs::ErrnoOf(status), EIO);
+  EXPECT_THAT(Message(status), HasSubstr("may be lost"));
+  EXPECT_TRUE(device->Flush(0).ok());
+}
+
+TEST_F(RnbdSessionTest, FuaTellsOfWritesThatMayBeLost) {
+  auto session = Open();
+  auto device = *session->Map("disk0", AccessMode::kRw);
+  ASSERT_TRUE(device->Write(buffer_, 512, 0, false, 0).ok());
+  fake_->Disconnect();
+  fake_->Reconnect();
+  ASSERT_TRUE(ReadWhenBack(device.get()).ok());
+  EXPECT_EQ(rtrs::ErrnoOf(device->Write(buffer_, 512, 0, true, 0)), EIO);
+}
+
+TEST_F(RnbdSessionTest, NothingIsLostWhenAllWasFlushed) {
+  auto session = Open();
+  auto device = *session->Map("disk0", AccessMode::kRw);
+  ASSERT_TRUE(device->Write(buffer_, 512, 0, false, 0).ok());
+  ASSERT_TRUE(device->Flush(0).ok());
+  ASSERT_TRUE(device->Write(buffer_, 512, 512, true, 0).ok());
+  fake_->Disconnect();
+  fake_->Reconnect();
+  ASSERT_TRUE(ReadWhenBack(device.get()).ok());
+  EXPECT_TRUE(device->Flush(0).ok());
+}
+
+TEST_F(RnbdSessionTest, NothingIsLostWhenTheVerifierIsTheSame) {
+  server_.limits.capabilities.bits = rtrs::wire::Capabilities::kWriteVerifier;
+  server_.AddDevice("disk2", 1 << 20).rsp.write_verifier = 99;
+  auto session = Open();
+  auto device = *session->Map("disk2", AccessMode::kRw);
+  ASSERT_TRUE(device->Write(buffer_, 512, 0, false, 0).ok());
+  fake_->Disconnect();
+  fake_->Reconnect();
+  ASSERT_TRUE(ReadWhenBack(device.get()).ok());
+  EXPECT_TRUE(device->Flush(0).ok());
+}
+
+TEST_F(RnbdSessionTest, ChangedVerifierMeansLoss) {
+  server_.limits.capabilities.bits = rtrs::wire::Capabilities::kWriteVerifier;
+  FakeDevice& disk = server_.AddDevice("disk2", 1 << 20);
+  disk.rsp.write_verifier = 99;
+  auto session = Open();
+  auto device = *session->Map("disk2", AccessMode::kRw);
+  ASSERT_TRUE(device->Write(buffer_, 512, 0, false, 0).ok());
+  fake_->Disconnect();
+  disk.rsp.write_verifier = 100;
+  fake_->Reconnect();
+  ASSERT_TRUE(ReadWhenBack(device.get()).ok());
+  EXPECT_EQ(rtrs::ErrnoOf(device->Flush(0)), EIO);
+}
+
+TEST_F(RnbdSessionTest, DeadlineIsIoTimeoutFromNow) {
+  options_.io_timeout = absl::Seconds(100);
+  auto session = Open();
+  auto device = *session->Map("disk0", AccessMode::kRw);
+  const absl::Time before = rtrs::Clock::System()->Now();
+  ASSERT_TRUE(device->Read(buffer_, 512, 0, 0).ok());
+  const absl::Time after = rtrs::Clock::System()->Now();
+  EXPECT_GE(fake_->last_deadline(), before + absl::Seconds(100));
+  EXPECT_LE(fake_->last_deadline(), after + absl::Seconds(100));
+}
+
+TEST_F(RnbdSessionTest, InfiniteIoTimeoutHasNoDeadline) {
+  options_.io_timeout = absl::InfiniteDuration();
+  auto session = Open();
+  auto device = *session->Map("disk0", AccessMode::kRw);
+  ASSERT_TRUE(device->Read(buffer_, 512, 0, 0).ok());
+  EXPECT_EQ(fake_->last_deadline(), absl::InfiniteFuture());
+}
+
+}  // namespace
+}  // namespace rnbd::gateway
