@@ -1,12 +1,13 @@
 // The RTRS server engine: listeners, sessions, paths, chunks, requests.
 // wire.md §1-§5.
 //
-// One control worker (number 0) listens; every connection belongs to one
-// worker, which owns its queue pair and handles its requests from receive to
-// response. Shared between workers are only the session table (taken for
-// connects, info exchange and teardown, never for I/O) and one owner word per
-// chunk. Workers have no threads of their own: WorkerThread (worker_thread.h)
-// gives them one each; tests step them by hand in one thread.
+// Worker 0 is the control worker: it listens, serves cid 0 of every path
+// (INFO_REQ, heartbeats, RNBD's control messages) and alone changes sessions
+// and paths, so that these need no lock. The other connections are spread over
+// all workers; each belongs to one worker, which owns its queue pair and
+// handles its requests from receive to response. Shared between workers is one
+// owner word per chunk. Workers have no threads of their own: WorkerThread
+// (worker_thread.h) gives them one each; tests step them by hand in one thread.
 #ifndef RTRS_SERVER_SERVER_H_
 #define RTRS_SERVER_SERVER_H_
 
@@ -71,11 +72,11 @@ class Session {
 class Handler {
  public:
   virtual ~Handler() = default;
-  // The first path of a session is up; on that path's worker, before any
-  // request of the session. An error closes it.
+  // The first path of a session is up; on worker 0, before any request of the
+  // session. An error closes it.
   virtual absl::Status OnSessionUp(Session* session) = 0;
-  // The last path is gone and every request has completed. The session is
-  // destroyed when this returns.
+  // The last path is gone and every request has completed; on worker 0. The
+  // session must not be used any more when this returns.
   virtual void OnSessionDown(Session* session) = 0;
   // On the worker of the connection that it came on.
   virtual void OnRequest(Request* request) = 0;

@@ -1,0 +1,46 @@
+#include "rtrs/server/chunk_memory.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "absl/strings/str_cat.h"
+#include "rtrs/base/errno_status.h"
+#include "rtrs/base/status_macros.h"
+
+namespace rtrs::server {
+
+absl::StatusOr<std::unique_ptr<ChunkMemory>> ChunkMemory::Map(size_t bytes) {
+  void* address = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (address == MAP_FAILED) {
+    return ErrnoError(
+        errno, absl::StrCat("map ", bytes, " bytes of chunks for a session"));
+  }
+  return absl::WrapUnique(
+      new ChunkMemory(static_cast<uint8_t*>(address), bytes));
+}
+
+ChunkMemory::~ChunkMemory() {
+  registrations_.clear();
+  munmap(address_, length_);
+}
+
+absl::StatusOr<const ChunkRegistration*> ChunkMemory::RegisterWith(
+    fabric::Fabric* fabric, size_t index) {
+  if (registrations_.size() <= index) registrations_.resize(index + 1);
+  if (registrations_[index] == nullptr) {
+    auto made = std::make_unique<ChunkRegistration>();
+    RTRS_ASSIGN_OR_RETURN(made->pd, fabric->AllocPd());
+    RTRS_ASSIGN_OR_RETURN(
+        made->region,
+        made->pd->RegisterMemory(address_, length_,
+                                 fabric::kLocalWrite | fabric::kRemoteWrite));
+    registrations_[index] = std::move(made);
+  }
+  return registrations_[index].get();
+}
+
+}  // namespace rtrs::server

@@ -1,0 +1,310 @@
+// Set-up, tear-down and everything that is received; the responses are in
+// connection_response.cc.
+#include "rtrs/server/connection.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "rtrs/base/errno_status.h"
+#include "rtrs/base/log.h"
+#include "rtrs/base/status_macros.h"
+#include "rtrs/server/control.h"
+#include "rtrs/server/path.h"
+#include "rtrs/server/send_wr_id.h"
+#include "rtrs/server/session_impl.h"
+#include "rtrs/server/worker.h"
+#include "rtrs/wire/immediate.h"
+
+namespace rtrs::server {
+namespace {
+
+// Work requests of the longest response: data, invalidation, immediate.
+constexpr uint32_t kMaxResponseWrs = 3;
+// Receives beyond the requests that the client may have in flight, for
+// heartbeats and for what crosses on the way.
+constexpr uint32_t kSpareReceives = 8;
+constexpr absl::Duration kLeaveTimeout = absl::Seconds(10);
+
+}  // namespace
+
+const char* ConnectionStateName(ConnectionState state) {
+  switch (state) {
+    case ConnectionState::kNew:
+      return "new";
+    case ConnectionState::kOpen:
+      return "open";
+    case ConnectionState::kFailed:
+      return "failed";
+    case ConnectionState::kLeaving:
+      return "leaving";
+    case ConnectionState::kDraining:
+      return "draining";
+    case ConnectionState::kGone:
+      return "gone";
+  }
+  return "unknown";
+}
+
+Connection::Connection(Path* path, WorkerImpl* worker, Handler* handler,
+                       uint16_t cid)
+    : path_(path),
+      worker_(worker),
+      handler_(handler),
+      cid_(cid),
+      port_(worker->port(path->port())) {}
+
+Connection::~Connection() = default;
+
+void Connection::Move(ConnectionState to, absl::string_view why) {
+  RTRS_LOG(debug, "path {} cid {}: {} -> {}: {}", path_->name(), cid_,
+           ConnectionStateName(state()), ConnectionStateName(to), why);
+  state_.store(to, std::memory_order_release);
+}
+
+void Connection::Accept(std::unique_ptr<fabric::ConnectRequest> request,
+                        absl::Span<const uint8_t> private_data,
+                        uint32_t queue_depth) {
+  if (path_->state() == PathState::kClosing) {
+    request->Reject(EncodeRejection(ECONNRESET));
+    return;
+  }
+  const absl::Status status = SetUp(&request, private_data, queue_depth);
+  if (status.ok()) return;
+  if (request != nullptr) {
+    request->Reject(EncodeRejection(ErrnoOf(status)));
+    disconnected_ = true;  // it never was connected
+  }
+  Fail(absl::StrCat("accept: ", status.message()));
+}
+
+absl::Status Connection::SetUp(std::unique_ptr<fabric::ConnectRequest>* request,
+                               absl::Span<const uint8_t> private_data,
+                               uint32_t queue_depth) {
+  queue_depth_ = queue_depth;
+  mem_bits_ = wire::MemBits(queue_depth);
+  const uint32_t device_max = port_->fabric()->device().max_qp_wr;
+  send_depth_ =
+      std::min(device_max, kMaxResponseWrs * queue_depth + kReservedSends);
+  const uint32_t requests =
+      cid_ == 0 ? std::max(queue_depth, wire::kServiceConnectionDepth)
+                : queue_depth;
+  const uint32_t receives = std::min(device_max, requests + kSpareReceives);
+  if (send_depth_ < kReservedSends + kMaxResponseWrs) {
+    return ErrnoError(ENOMEM, "the device's queues are too short");
+  }
+  signal_interval_ = send_depth_ < 16 ? 1 : send_depth_ / 4;
+
+  RTRS_ASSIGN_OR_RETURN(cq_, port_->Reserve(send_depth_ + receives));
+  cq_entries_ = send_depth_ + receives;
+  fabric::QueuePairInit init;
+  init.pd = path_->registration().pd.get();
+  init.cq = cq_->queue.get();
+  init.max_send_wr = send_depth_;
+  init.max_recv_wr = receives;
+  init.context = this;
+  RTRS_ASSIGN_OR_RETURN(qp_, port_->channel()->CreateQp(init));
+
+  // All receives now, so that no worker has to be asked for them when the
+  // INFO_REQ comes. Theirs is the first of cid 0: messages take them in order.
+  std::vector<fabric::RecvWr> list(receives);
+  for (fabric::RecvWr& wr : list) wr.wr_id = WrId(WrKind::kReceive);
+  if (cid_ == 0) {
+    list[0].wr_id = WrId(WrKind::kInfoRequest);
+    list[0].address = path_->info_request();
+    list[0].length = wire::InfoRequest::kSize;
+    list[0].lkey = path_->control_lkey();
+  }
+  RTRS_RETURN_IF_ERROR(qp_->PostRecv(list));
+  // Before the client can know that it is connected, and send an INFO_REQ that
+  // finds all connections open.
+  Move(ConnectionState::kOpen, "accepted");
+  return qp_->Accept(std::move(*request), private_data);
+}
+
+void Connection::Fail(absl::string_view why) {
+  const ConnectionState now = state();
+  if (now != ConnectionState::kNew && now != ConnectionState::kOpen) return;
+  Move(ConnectionState::kFailed, why);
+  path_->control()->PostClose(path_, absl::StrCat("cid ", cid_, ": ", why));
+}
+
+void Connection::ProtocolError(absl::string_view why) {
+  path_->control()->CountProtocolError();
+  RTRS_LOG_EVERY(warn, absl::Seconds(5), "path {} cid {}: {}: closing the path",
+                 path_->name(), cid_, why);
+  Fail(why);
+}
+
+void Connection::Close() {
+  // Responses that wait for room will not be sent any more.
+  while (Operation* op = waiting_head_) {
+    waiting_head_ = op->next_response;
+    DropRequest(op);
+  }
+  waiting_tail_ = nullptr;
+  Move(ConnectionState::kLeaving, "the path closes");
+  if (qp_ == nullptr) {
+    worker_->AddReapable(this);
+    return;
+  }
+  qp_->Disconnect();
+  if (disconnected_) {
+    worker_->AddReapable(this);
+  } else {
+    worker_->AddLeaving(this, worker_->Now() + kLeaveTimeout);
+  }
+}
+
+void Connection::HandleEvent(const fabric::CmEvent& event) {
+  switch (event.type) {
+    case fabric::CmEvent::Type::kEstablished:
+      RTRS_LOG(debug, "path {} cid {}: established", path_->name(), cid_);
+      return;
+    case fabric::CmEvent::Type::kDisconnected:
+      if (std::exchange(disconnected_, true)) return;
+      if (state() == ConnectionState::kLeaving) {
+        worker_->AddReapable(this);
+        return;
+      }
+      qp_->Disconnect();
+      Fail(event.status.ok() ? "disconnected" : event.status.message());
+      return;
+    default:
+      Fail(absl::StrCat(fabric::CmEventName(event.type), ": ",
+                        event.status.message()));
+      return;
+  }
+}
+
+void Connection::GiveUpWaiting() {
+  RTRS_LOG(info, "path {} cid {}: the peer did not confirm the disconnect",
+           path_->name(), cid_);
+  worker_->AddReapable(this);
+}
+
+void Connection::DestroyQueuePair() {
+  qp_.reset();
+  if (cq_ != nullptr) port_->Return(cq_, cq_entries_);
+  cq_ = nullptr;
+  Move(ConnectionState::kDraining, "queue pair destroyed");
+  ReportIfGone();
+}
+
+void Connection::ReportIfGone() {
+  if (state() != ConnectionState::kDraining || inflight_ != 0) return;
+  Move(ConnectionState::kGone, "no requests left");
+  path_->control()->PostGone(path_);
+}
+
+void Connection::HandleCompletion(const fabric::WorkCompletion& wc) {
+  if (wc.status != fabric::WcStatus::kSuccess) {
+    if (wc.status != fabric::WcStatus::kFlushed) {
+      Fail(fabric::WcStatusName(wc.status));
+    }
+    return;
+  }
+  if (WrKindOf(wc.wr_id) == WrKind::kSend) {
+    send_done_ = SendCountOf(wc.wr_id);
+    SendWaiting();
+    return;
+  }
+  if (state() == ConnectionState::kOpen) HandleReceive(wc);
+}
+
+void Connection::HandleReceive(const fabric::WorkCompletion& wc) {
+  path_->NoteReception();
+  const bool info_receive = WrKindOf(wc.wr_id) == WrKind::kInfoRequest;
+  if (wc.opcode == fabric::WcOpcode::kRecv) {
+    if (!info_receive || (wc.flags & fabric::kWithImm) != 0) {
+      return ProtocolError("an unexpected SEND");
+    }
+    const absl::Status status = path_->control()->OnInfoRequest(
+        path_, absl::MakeConstSpan(path_->info_request(), wc.byte_len));
+    if (!status.ok()) ProtocolError(status.message());
+    return;
+  }
+  // Posted again before anything else: the client never finds it missing.
+  fabric::RecvWr wr;
+  wr.wr_id = WrId(WrKind::kReceive);
+  const absl::Status status = qp_->PostRecv(absl::MakeConstSpan(&wr, 1));
+  if (!status.ok()) return Fail(status.message());
+  HandleImmediate(wc.imm);
+}
+
+void Connection::HandleImmediate(uint32_t imm) {
+  switch (path_->state()) {
+    case PathState::kConnecting:
+      return ProtocolError("an immediate before the INFO_REQ");
+    case PathState::kConnected:
+      break;
+    case PathState::kClosing:
+      return;
+  }
+  switch (wire::ImmTypeOf(imm)) {
+    case wire::ImmType::kIoRequest:
+      return HandleIoRequest(imm);
+    case wire::ImmType::kHeartbeat:
+      if (cid_ == 0) return SendHeartbeat(/*ack=*/true);
+      break;
+    case wire::ImmType::kHeartbeatAck:
+      if (cid_ == 0) return;  // a reception, which is all that it says
+      break;
+    default:
+      break;
+  }
+  path_->control()->CountProtocolError();
+  RTRS_LOG_EVERY(warn, absl::Seconds(5),
+                 "path {} cid {}: immediate {:#010x} has no meaning here: "
+                 "ignored",
+                 path_->name(), cid_, imm);
+}
+
+void Connection::HandleIoRequest(uint32_t imm) {
+  const wire::IoRequestImm where = wire::DecodeIoRequestImm(imm, mem_bits_);
+  SessionImpl* session = path_->session();
+  if (where.buf_id >= queue_depth_ || where.offset >= session->chunk_size()) {
+    return ProtocolError(absl::StrCat("a request for chunk ", where.buf_id,
+                                      " offset ", where.offset,
+                                      ", outside of the chunks"));
+  }
+  Operation* op = path_->operation(where.buf_id);
+  if (op->busy.exchange(true, std::memory_order_acquire)) {
+    return ProtocolError(absl::StrCat("a request for chunk ", where.buf_id,
+                                      ", which another request still uses"));
+  }
+  op->connection = this;
+  op->worker = worker_;
+  op->error = 0;
+  ++inflight_;
+  const Verdict verdict =
+      ParseRequest(session->chunk(where.buf_id), where.offset, op);
+  if (verdict == Verdict::kClose ||
+      (op->need_inval && !port_->fabric()->device().send_with_invalidate)) {
+    op->busy.store(false, std::memory_order_release);
+    --inflight_;
+    return ProtocolError(
+        verdict == Verdict::kClose
+            ? "a request header that is no WRITE or READ"
+            : "a request that asks for an invalidation, which this device "
+              "cannot send");
+  }
+  if (verdict == Verdict::kRefuse) {
+    op->error = EINVAL;
+    path_->control()->CountProtocolError();
+    RTRS_LOG_EVERY(warn, absl::Seconds(5),
+                   "path {} cid {}: a request with lengths that do not fit: "
+                   "refused",
+                   path_->name(), cid_);
+  }
+  if (session->owners().Claim(op)) StartRequest(op);
+}
+
+void Connection::StartRequest(Operation* op) {
+  if (op->error != 0) return CompleteRequest(op, op->error);
+  handler_->OnRequest(op);
+}
+
+}  // namespace rtrs::server

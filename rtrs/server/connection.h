@@ -1,0 +1,128 @@
+// One connection of a path: its queue pair, the requests that came on it and
+// their responses. wire.md §4.
+//
+// Owned by its path; made on the control worker, then used on its own worker's
+// thread only (state() may be read anywhere). Data path: nothing here
+// allocates, locks or logs between a request and its response.
+#ifndef RTRS_SERVER_CONNECTION_H_
+#define RTRS_SERVER_CONNECTION_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "rtrs/fabric/fabric.h"
+#include "rtrs/server/operation.h"
+#include "rtrs/server/port.h"
+#include "rtrs/server/request.h"
+
+namespace rtrs::server {
+
+class Handler;
+class Path;
+class WorkerImpl;
+
+enum class ConnectionState {
+  kNew,       // waits for its worker to accept it
+  kOpen,      // accepted, receives posted: messages may arrive
+  kFailed,    // an error was seen; the path has been asked to close
+  kLeaving,   // told to close; the queue pair disconnects
+  kDraining,  // no queue pair any more; requests run in the layer above
+  kGone,      // nothing is left; the path may be destroyed
+};
+const char* ConnectionStateName(ConnectionState state);
+
+class Connection {
+ public:
+  Connection(Path* path, WorkerImpl* worker, Handler* handler, uint16_t cid);
+  ~Connection();
+
+  uint16_t cid() const { return cid_; }
+  WorkerImpl* worker() const { return worker_; }
+  ConnectionState state() const {
+    return state_.load(std::memory_order_acquire);
+  }
+
+  // Makes the queue pair, posts its receives and accepts; on failure rejects
+  // `request` and asks the path to close.
+  void Accept(std::unique_ptr<fabric::ConnectRequest> request,
+              absl::Span<const uint8_t> private_data, uint32_t queue_depth);
+  // The path closes: disconnects, lets running requests finish and reports
+  // to Control::ConnectionGone.
+  void Close();
+
+  // From the worker.
+  void HandleCompletion(const fabric::WorkCompletion& wc);
+  void HandleEvent(const fabric::CmEvent& event);
+  void GiveUpWaiting();     // the peer does not answer the disconnect
+  void DestroyQueuePair();  // end of a round: no completion of it is in use
+
+  // From the layer above, through the operation.
+  void CompleteRequest(Operation* op, int error);
+
+  // cid 0: posts the INFO_RSP that lies at Path::info_response().
+  absl::Status SendInfoResponse(uint32_t length);
+  // cid 0: sends a heartbeat, or its acknowledgement, when there is room.
+  void SendHeartbeat(bool ack);
+
+ private:
+  void Move(ConnectionState to, absl::string_view why);
+  // An error of the path: asks the control worker to close it.
+  void Fail(absl::string_view why);
+  // As Fail, for what only a faulty or hostile client does.
+  void ProtocolError(absl::string_view why);
+  absl::Status SetUp(std::unique_ptr<fabric::ConnectRequest>* request,
+                     absl::Span<const uint8_t> private_data,
+                     uint32_t queue_depth);
+
+  void HandleReceive(const fabric::WorkCompletion& wc);
+  void HandleImmediate(uint32_t imm);
+  void HandleIoRequest(uint32_t imm);
+  void StartRequest(Operation* op);
+  void SendResponse(Operation* op);
+  void SendWaiting();
+  // Gives the record and the chunk back; the response is posted or dropped.
+  void ReleaseOperation(Operation* op);
+  void DropRequest(Operation* op);
+  void ReportIfGone();
+
+  bool SendRoom(uint32_t count) const {
+    return send_posted_ - send_done_ + count <= send_depth_;
+  }
+  // Posts `list`, signalling it if it is time to; at least so often that a
+  // full send queue always holds a signalled request.
+  absl::Status PostChain(absl::Span<fabric::SendWr> list);
+
+  Path* const path_;
+  WorkerImpl* const worker_;
+  Handler* const handler_;
+  const uint16_t cid_;
+  Port* const port_;
+  std::atomic<ConnectionState> state_{ConnectionState::kNew};
+  std::unique_ptr<fabric::QueuePair> qp_;
+  Port::Cq* cq_ = nullptr;
+  uint32_t cq_entries_ = 0;
+  bool disconnected_ = false;  // kDisconnected was delivered
+
+  uint32_t send_depth_ = 0;
+  uint32_t signal_interval_ = 1;
+  uint32_t unsignalled_ = 0;
+  uint64_t send_posted_ = 0;  // work requests, ever
+  uint64_t send_done_ = 0;    // of those, known to have left the queue
+  bool heartbeat_waits_ = false;
+  bool heartbeat_ack_waits_ = false;
+  // Responses for which the send queue has no room, oldest first.
+  Operation* waiting_head_ = nullptr;
+  Operation* waiting_tail_ = nullptr;
+  // Requests from receive to response.
+  uint32_t inflight_ = 0;
+  uint32_t queue_depth_ = 0;
+  int mem_bits_ = 0;
+};
+
+}  // namespace rtrs::server
+
+#endif  // RTRS_SERVER_CONNECTION_H_

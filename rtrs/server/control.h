@@ -1,0 +1,114 @@
+// The control side of the server: decides about connect requests and INFO_REQ,
+// owns sessions and paths, runs their timers and takes them down. wire.md
+// §1.5, §2, §5.1, §5.4.
+//
+// Lives on worker 0 with all connections of cid 0, so that sessions, paths and
+// their states have one writer and need no lock. Other workers reach it by
+// PostClose and PostGone only.
+#ifndef RTRS_SERVER_CONTROL_H_
+#define RTRS_SERVER_CONTROL_H_
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "rtrs/base/clock.h"
+#include "rtrs/base/uuid.h"
+#include "rtrs/fabric/fabric.h"
+#include "rtrs/server/path.h"
+#include "rtrs/server/server.h"
+#include "rtrs/server/session_impl.h"
+#include "rtrs/server/usage.h"
+#include "rtrs/server/worker.h"
+#include "rtrs/wire/rtrs_messages.h"
+
+namespace rtrs::server {
+
+// The private data of a rejection with `error`, a positive errno.
+std::array<uint8_t, wire::ConnectResponse::kSize> EncodeRejection(int error);
+
+class Control {
+ public:
+  // All borrowed; `workers` with worker 0 in front.
+  Control(const ServerOptions& options, Clock* clock, Handler* handler,
+          std::vector<fabric::Fabric*> fabrics,
+          std::vector<WorkerImpl*> workers);
+  ~Control();
+
+  // Worker 0:
+  void OnConnectRequest(size_t port,
+                        std::unique_ptr<fabric::ConnectRequest> request);
+  // An INFO_REQ came on cid 0 of `path`. Answers it; an error means that the
+  // path has to close.
+  absl::Status OnInfoRequest(Path* path, absl::Span<const uint8_t> message);
+  // Runs the timers that are due; false if there was none.
+  bool Tick();
+  absl::Time NextDeadline() const { return next_timer_; }
+  // Refuses connects from now on and closes everything; `done` runs when no
+  // session is left.
+  void Shutdown(std::function<void()> done);
+
+  // Any thread:
+  void PostClose(Path* path, std::string why);
+  void PostGone(Path* path);
+  void CountProtocolError() {
+    protocol_errors_.fetch_add(1, std::memory_order_relaxed);
+  }
+  Server::Stats stats() const;
+
+ private:
+  struct Decision;
+  // The checks of §1.5 in their order, and the limits.
+  Decision Decide(const wire::ConnectRequest& wanted, size_t port,
+                  const SocketAddress& local, const SocketAddress& peer);
+  Decision DecideKnownPath(Path* path, const wire::ConnectRequest& wanted);
+  // Makes the path, and the session if there is none yet.
+  absl::StatusOr<Path*> AddPath(SessionImpl* session,
+                                const wire::ConnectRequest& wanted, size_t port,
+                                const SocketAddress& local,
+                                const SocketAddress& peer);
+  absl::StatusOr<SessionImpl*> AddSession(const wire::ConnectRequest& wanted,
+                                          const SocketAddress& peer);
+  void AddConnection(Path* path, const wire::ConnectRequest& wanted,
+                     std::unique_ptr<fabric::ConnectRequest> request);
+  // cid 0 stays here; the others go where the fewest are.
+  size_t ChooseWorker(uint16_t cid);
+
+  absl::Status CheckAllOpen(const Path& path) const;
+  absl::Status SetName(SessionImpl* session, const std::string& name);
+  absl::Status PathUp(Path* path);
+  void ClosePath(Path* path, absl::string_view why);
+  void ConnectionGone(Path* path);
+  void RemovePath(Path* path);
+  void DisconnectSession(const Uuid& uuid);
+  void TickPath(Path* path, absl::Time now);
+  void SetTimer(absl::Time at);
+
+  const ServerOptions& options_;
+  Clock* const clock_;
+  Handler* const handler_;
+  const std::vector<fabric::Fabric*> fabrics_;
+  const std::vector<WorkerImpl*> workers_;
+  std::vector<uint32_t> load_;  // connections but cid 0, by worker
+  Usage usage_;
+  absl::flat_hash_map<Uuid, std::unique_ptr<SessionImpl>> sessions_;
+  absl::Time next_timer_ = absl::InfiniteFuture();
+  bool shutting_down_ = false;
+  std::function<void()> on_shutdown_;
+  std::atomic<uint64_t> rejected_connects_{0};
+  std::atomic<uint64_t> protocol_errors_{0};
+};
+
+}  // namespace rtrs::server
+
+#endif  // RTRS_SERVER_CONTROL_H_

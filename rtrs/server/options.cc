@@ -1,0 +1,58 @@
+#include <bit>
+
+#include "absl/strings/str_cat.h"
+#include "rtrs/base/errno_status.h"
+#include "rtrs/server/server.h"
+#include "rtrs/wire/immediate.h"
+#include "rtrs/wire/rtrs_messages.h"
+
+namespace rtrs::server {
+
+absl::Status CheckServerOptions(const ServerOptions& options) {
+  const uint32_t depth = options.sess_queue_depth;
+  const uint32_t chunk = options.max_chunk_size;
+  if (depth < 1 || depth > wire::kMaxQueueDepth) {
+    return ErrnoError(
+        EINVAL, absl::StrCat("sess_queue_depth=", depth, ": must be from 1 to ",
+                             wire::kMaxQueueDepth));
+  }
+  if (chunk < wire::kMinChunkSize || !std::has_single_bit(chunk)) {
+    return ErrnoError(EINVAL,
+                      absl::StrCat("max_chunk_size=", chunk,
+                                   ": must be a power of two of at least ",
+                                   wire::kMinChunkSize));
+  }
+  if (std::bit_width(depth - 1) + std::bit_width(chunk - 1) >
+      wire::kImmPayloadBits) {
+    return ErrnoError(
+        EINVAL,
+        absl::StrCat("sess_queue_depth=", depth, " with max_chunk_size=", chunk,
+                     ": together more than the 2^", wire::kImmPayloadBits,
+                     " bytes that an immediate can address; lower one"));
+  }
+  if (options.workers < 1 || options.workers > 1024) {
+    return ErrnoError(EINVAL, absl::StrCat("workers=", options.workers,
+                                           ": must be from 1 to 1024"));
+  }
+  if (uint64_t{depth} * chunk > options.max_memory) {
+    return ErrnoError(
+        EINVAL,
+        absl::StrCat("max_memory=", options.max_memory,
+                     ": less than one session needs (", uint64_t{depth} * chunk,
+                     " bytes); raise it or lower sess_queue_depth"));
+  }
+  if (options.heartbeat_interval <= absl::ZeroDuration() ||
+      options.half_open_timeout <= absl::ZeroDuration()) {
+    return ErrnoError(EINVAL,
+                      "heartbeat_interval and half_open_timeout must be more "
+                      "than zero");
+  }
+  if (options.heartbeat_missed_max < 1) {
+    return ErrnoError(EINVAL, absl::StrCat("heartbeat_missed_max=",
+                                           options.heartbeat_missed_max,
+                                           ": must be at least 1"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace rtrs::server

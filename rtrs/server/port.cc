@@ -1,0 +1,52 @@
+#include "rtrs/server/port.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/memory/memory.h"
+#include "rtrs/base/status_macros.h"
+
+namespace rtrs::server {
+namespace {
+
+constexpr uint32_t kCqEntries = 16384;
+// Data moved after which responses are sent without waiting for the end of the
+// round: about the time that a wake-up of the client takes.
+constexpr size_t kPromptBytes = 256 * 1024;
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Port>> Port::Create(fabric::Fabric* fabric) {
+  RTRS_ASSIGN_OR_RETURN(auto channel, fabric->CreateEventChannel());
+  return absl::WrapUnique(new Port(fabric, std::move(channel)));
+}
+
+absl::StatusOr<Port::Cq*> Port::Reserve(uint32_t entries) {
+  for (auto& cq : cqs_) {
+    if (cq->size - cq->reserved >= entries) {
+      cq->reserved += entries;
+      return cq.get();
+    }
+  }
+  auto cq = std::make_unique<Cq>();
+  cq->size = std::max(entries, std::min(kCqEntries, fabric_->device().max_cqe));
+  RTRS_ASSIGN_OR_RETURN(cq->queue, channel_->CreateCq(cq->size));
+  cq->reserved = entries;
+  cqs_.push_back(std::move(cq));
+  return cqs_.back().get();
+}
+
+void Port::NotePosted(size_t bytes) {
+  posted_ = true;
+  unflushed_bytes_ += bytes;
+  if (unflushed_bytes_ >= kPromptBytes) Flush();
+}
+
+void Port::Flush() {
+  if (!posted_) return;
+  posted_ = false;
+  unflushed_bytes_ = 0;
+  channel_->Flush();
+}
+
+}  // namespace rtrs::server

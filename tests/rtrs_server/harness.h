@@ -1,0 +1,123 @@
+// What tests of the server share: a server over the loopback fabric, stepped
+// in the test's thread, and a layer above that does as it is told.
+#ifndef TESTS_RTRS_SERVER_HARNESS_H_
+#define TESTS_RTRS_SERVER_HARNESS_H_
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "rtrs/base/clock.h"
+#include "rtrs/base/random.h"
+#include "rtrs/server/server.h"
+#include "tests/rtrs_server/raw_client.h"
+#include "tests/support/loopback_fabric.h"
+
+namespace rtrs::server {
+
+class FakeHandler : public Handler {
+ public:
+  absl::Status OnSessionUp(Session* session) override {
+    if (!up_status.ok()) return up_status;
+    sessions.push_back(session);
+    return absl::OkStatus();
+  }
+  void OnSessionDown(Session* session) override {
+    EXPECT_EQ(std::erase(sessions, session), 1u);
+    downs.push_back(session->name());
+  }
+  void OnRequest(Request* request) override {
+    ++requests;
+    user_message.assign(request->user_message.begin(),
+                        request->user_message.end());
+    if (request->direction == Direction::kWrite) {
+      written.assign(request->data.begin(), request->data.end());
+    }
+    if (hold) {
+      held.push_back(request);
+      return;
+    }
+    if (request->direction == Direction::kRead && error == 0) {
+      std::fill(request->data.begin(), request->data.end(), fill);
+    }
+    request->Complete(error);
+  }
+
+  absl::Status up_status;
+  bool hold = false;  // keep requests in `held`
+  int error = 0;
+  uint8_t fill = 0xAB;  // what reads return
+
+  std::vector<Session*> sessions;
+  std::vector<std::string> downs;
+  std::vector<Request*> held;
+  int requests = 0;
+  std::vector<uint8_t> user_message;
+  std::vector<uint8_t> written;
+};
+
+class ServerTest : public testing::Test {
+ protected:
+  ServerTest() {
+    options.sess_queue_depth = 8;
+    options.max_chunk_size = 8192;
+    options.workers = 2;
+  }
+
+  void Start() {
+    auto made =
+        Server::Create({&fabric}, &clock, Random::System(), options, &handler);
+    ASSERT_TRUE(made.ok()) << made.status();
+    server = *std::move(made);
+    auto bound = server->Listen(*SocketAddress::Parse("127.0.0.1", 0));
+    ASSERT_TRUE(bound.ok()) << bound.status();
+    address = *bound;
+  }
+
+  // One round of every worker; true if any did anything.
+  bool Step() {
+    bool busy = false;
+    for (int i = 0; i < server->worker_count(); ++i) {
+      busy |= server->worker(i)->Progress();
+    }
+    return busy;
+  }
+  // Rounds until nothing happens any more.
+  void Settle() {
+    while (Step()) {
+    }
+  }
+
+  std::unique_ptr<RawClient> Client() {
+    return std::make_unique<RawClient>(
+        &fabric, address, [this](fabric::EventChannel*) { return Step(); });
+  }
+  // A client whose path is up, with `cid_num` connections.
+  std::unique_ptr<RawClient> Connected(const std::string& name,
+                                       uint16_t cid_num = 2) {
+    auto client = Client();
+    EXPECT_TRUE(client->Establish(cid_num, name));
+    return client;
+  }
+  // The server still serves `client`.
+  void ExpectServes(RawClient* client) {
+    const std::vector<uint8_t> user(32, 1);
+    client->SendWrite(client->request.cid_num > 1 ? 1 : 0, 7, {}, user);
+    EXPECT_EQ(client->ReceiveError(), 0);
+  }
+
+  fabric::LoopbackFabric fabric;
+  ManualClock clock;
+  FakeHandler handler;
+  ServerOptions options;
+  std::unique_ptr<Server> server;
+  SocketAddress address;
+};
+
+}  // namespace rtrs::server
+
+#endif  // TESTS_RTRS_SERVER_HARNESS_H_
