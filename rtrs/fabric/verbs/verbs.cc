@@ -54,6 +54,25 @@ const ibv_context* BoundDevice(rdma_event_channel* channel,
   return (*id)->get()->verbs;
 }
 
+absl::StatusOr<rdma_cm_event_type> AwaitEvent(rdma_event_channel* channel,
+                                              absl::Time deadline) {
+  const int64_t ms =
+      absl::ToInt64Milliseconds(deadline - Clock::System()->Now());
+  pollfd waiting{.fd = channel->fd, .events = POLLIN, .revents = 0};
+  if (poll(&waiting, 1,
+           static_cast<int>(
+               std::clamp<int64_t>(ms, 0, kResolveMilliseconds))) <= 0) {
+    return ErrnoError(ETIMEDOUT, "rdma_cm");
+  }
+  rdma_cm_event* event = nullptr;
+  if (rdma_get_cm_event(channel, &event) != 0) {
+    return ErrnoError(errno, "rdma_get_cm_event");
+  }
+  const rdma_cm_event_type type = event->event;
+  rdma_ack_cm_event(event);
+  return type;
+}
+
 }  // namespace
 
 std::vector<std::string> ListDevices() {
@@ -95,18 +114,18 @@ absl::StatusOr<std::string> FindDevice(const PathSpec& path,
           destination.get(), kResolveMilliseconds) != 0) {
     return ErrnoError(errno, what);
   }
-  pollfd waiting{.fd = question.channel->fd, .events = POLLIN, .revents = 0};
-  const int64_t ms = std::clamp<int64_t>(absl::ToInt64Milliseconds(timeout), 0,
-                                         kResolveMilliseconds);
-  if (poll(&waiting, 1, static_cast<int>(ms)) <= 0) {
-    return ErrnoError(ETIMEDOUT, what);
+  // An address alone proves little: loopback has a device but no route.
+  const absl::Time deadline = Clock::System()->Now() + timeout;
+  absl::StatusOr<rdma_cm_event_type> event =
+      AwaitEvent(question.channel, deadline);
+  if (event.ok() && *event == RDMA_CM_EVENT_ADDR_RESOLVED) {
+    if (rdma_resolve_route(id->get(), kResolveMilliseconds) != 0) {
+      return ErrnoError(errno, what);
+    }
+    event = AwaitEvent(question.channel, deadline);
   }
-  rdma_cm_event* event = nullptr;
-  if (rdma_get_cm_event(question.channel, &event) != 0) {
-    return ErrnoError(errno, what);
-  }
-  const auto ack = absl::MakeCleanup([event] { rdma_ack_cm_event(event); });
-  if (event->event != RDMA_CM_EVENT_ADDR_RESOLVED || (*id)->verbs == nullptr) {
+  if (!event.ok()) return Annotate(event.status(), what);
+  if (*event != RDMA_CM_EVENT_ROUTE_RESOLVED) {
     return ErrnoError(EHOSTUNREACH, what);
   }
   return std::string(ibv_get_device_name((*id)->verbs->device));
