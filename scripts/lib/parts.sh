@@ -1,0 +1,101 @@
+# shellcheck shell=bash
+# The parts of scripts/test. Sourced after common.sh and build.sh.
+#
+# Each part_NAME prints what it does and ends with "N passed, N failed, N skipped".
+# A part that cannot even get there returns non-zero, which counts as a failure.
+: "${root:?common.sh comes first}"
+
+# shellcheck disable=SC2034  # scripts/test runs them in this order
+all_parts=(format unit e2e guest fuzz asan tsan)
+
+describe_part() {
+  case $1 in
+    format) echo 'layout of the source (clang-format, shellcheck)' ;;
+    unit) echo 'unit tests and simulation' ;;
+    e2e) echo 'end-to-end tests with nbdkit, libnbd, qemu and fio' ;;
+    guest) echo 'a virtual machine with its root file system on our NBD drive' ;;
+    fuzz) echo 'fuzzers of every decoder, a bounded number of inputs each' ;;
+    asan) echo 'unit and end-to-end tests under the address and undefined sanitizers' ;;
+    tsan) echo 'unit and end-to-end tests under the thread sanitizer' ;;
+    *) return 1 ;;
+  esac
+}
+
+# Prints the sum of the summary lines on standard input.
+add_summaries() {
+  awk '/^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$/ { p += $1; f += $3; s += $5; n++ }
+    END { printf "%d passed, %d failed, %d skipped\n", p, f, s; exit n == 0 }'
+}
+
+sources() {
+  if [[ -e $root/.git ]]; then
+    git -C "$root" -c safe.directory="$root" ls-files -co --exclude-standard "$@"
+  else
+    (cd "$root" && find . -path './build*' -prune -o -type f -print | sed 's|^\./||' |
+      grep -E "$(printf '%s\n' "$@" | sed 's/\./\\./g; s/\*/.*/g; s/$/$/' | paste -sd'|')")
+  fi
+}
+
+part_format() {
+  local file passed=0 failed=0
+  while read -r file; do
+    if clang-format-14 --dry-run -Werror "$root/$file"; then
+      passed=$((passed + 1))
+    else
+      failed=$((failed + 1))
+    fi
+  done < <(sources '*.cc' '*.h')
+  while read -r file; do
+    # In the root, so that "shellcheck source=" finds what it names.
+    if (cd "$root" && shellcheck -x "$file"); then
+      passed=$((passed + 1))
+    else
+      failed=$((failed + 1))
+    fi
+  done < <(sources | while read -r file; do
+    if head -n 1 "$root/$file" 2> /dev/null | grep -aqE '^#!/bin/(ba)?sh|^# shellcheck shell='; then
+      echo "$file"
+    fi
+  done)
+  echo "$passed passed, $failed failed, 0 skipped"
+}
+
+# unit_tests BUILD_DIR TIMEOUT_MULTIPLIER [MESON TEST OPTION...]
+unit_tests() {
+  local dir=$1 multiplier=$2 status=0
+  shift 2
+  rm -f "$dir/meson-logs/testlog.json"
+  meson test -C "$dir" --no-rebuild --print-errorlogs -t "$multiplier" \
+    --num-processes "$(nproc)" "$@" < /dev/null || status=$?
+  # The exit code is the number of failures; the summary has them too.
+  [[ -s $dir/meson-logs/testlog.json ]] || return "$((status > 0 ? status : 1))"
+  python3 "$root/scripts/lib/meson_summary.py" "$dir"
+}
+
+e2e_tests() {
+  local dir=$1
+  shift
+  "$root/tests/e2e/run.py" "$dir" -j "$(nproc)" "$@"
+}
+
+part_unit() { unit_tests "${build:?}" 2; }
+part_e2e() { e2e_tests "${build:?}"; }
+part_guest() { "$root/tests/vm-guest/run.sh" "${build:?}"; }
+part_fuzz() { "$root/tests/fuzz/run.sh"; }
+
+# sanitized NAME SANITIZERS: builds with them, runs unit and end-to-end tests.
+sanitized() {
+  local dir=$root/build-$1 log status=0
+  build_tree "$dir" -Dtests=true -Db_sanitize="$2" -Db_lundef=false -Doptimization=1 || return 1
+  log=$(mktemp)
+  {
+    ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+      unit_tests "$dir" 10 || status=$?
+    e2e_tests "$dir" --timeout 600 || status=$?
+  } | tee "$log"
+  add_summaries < "$log"
+  rm -f "$log"
+}
+
+part_asan() { sanitized asan address,undefined; }
+part_tsan() { sanitized tsan thread; }
