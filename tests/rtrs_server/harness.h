@@ -60,6 +60,14 @@ class FakeHandler : public Handler {
   std::vector<uint8_t> written;
 };
 
+// The loopback fabric with limits of the test's choice.
+class TestFabric : public fabric::LoopbackFabric {
+ public:
+  TestFabric() : limits(LoopbackFabric::device()) {}
+  const fabric::DeviceAttr& device() const override { return limits; }
+  fabric::DeviceAttr limits;
+};
+
 class ServerTest : public testing::Test {
  protected:
   ServerTest() {
@@ -110,7 +118,7 @@ class ServerTest : public testing::Test {
     EXPECT_EQ(client->ReceiveError(), 0);
   }
 
-  fabric::LoopbackFabric fabric;
+  TestFabric fabric;
   ManualClock clock;
   FakeHandler handler;
   ServerOptions options;

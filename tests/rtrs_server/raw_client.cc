@@ -11,7 +11,6 @@
 namespace rtrs::server {
 namespace {
 
-constexpr size_t kReceives = 512;
 // The bytes of the INFO_RSP land at the end of the staging buffer.
 constexpr size_t kInfoRoom = 64;
 
@@ -102,7 +101,7 @@ RawClient::Reply RawClient::ConnectRaw(uint16_t cid,
   init.pd = pd_.get();
   init.cq = cq_.get();
   init.max_send_wr = 2048;
-  init.max_recv_wr = kReceives + 8;
+  init.max_recv_wr = static_cast<uint32_t>(receives) + 8;
   Con& con = cons_[cid];
   con = Con{};
   con.qp = *channel_->CreateQp(init);
@@ -133,7 +132,7 @@ RawClient::Reply RawClient::ConnectRaw(uint16_t cid,
       wr.lkey = staging_region_->lkey();
       (void)con.qp->PostRecv(absl::MakeConstSpan(&wr, 1));
     }
-    PostReceives(cid, kReceives);
+    PostReceives(cid, receives);
   }
   return reply;
 }

@@ -34,6 +34,7 @@ class RawClient {
   // What connects carry and where they come from; change before connecting.
   wire::ConnectRequest request;
   std::string source = "127.0.0.1";
+  size_t receives = 512;  // kept posted on each connection
 
   struct Reply {
     bool accepted = false;
@@ -94,6 +95,7 @@ class RawClient {
   // Takes what has come without waiting.
   void Drain();
 
+  wire::Descriptor& chunks() { return chunks_; }  // of the INFO_RSP
   uint32_t rkey() const { return buffer_region_->rkey(); }
   uint8_t* read_buffer() { return buffer_.data(); }
   uint32_t queue_depth() const { return queue_depth_; }

@@ -1,0 +1,84 @@
+#include "rtrs/server/worker_thread.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <time.h>
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "rtrs/base/clock.h"
+#include "rtrs/server/spin_policy.h"
+
+namespace rtrs::server {
+namespace {
+
+// A yield that took longer let another thread run: the core is wanted.
+constexpr int64_t kYieldedNs = 5000;
+
+int64_t NowNs() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return int64_t{now.tv_sec} * 1000000000 + now.tv_nsec;
+}
+
+}  // namespace
+
+WorkerThread::WorkerThread(Worker* worker, absl::Duration spin_limit)
+    : worker_(worker) {
+  // The new thread inherits the mask: signals are for the program's others.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  thread_ = std::thread(
+      [this, limit = absl::ToInt64Nanoseconds(spin_limit)] { Run(limit); });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+WorkerThread::~WorkerThread() { Stop(); }
+
+void WorkerThread::Stop() {
+  if (!thread_.joinable()) return;
+  stop_.store(true, std::memory_order_release);
+  worker_->Post([] {});  // wakes it
+  thread_.join();
+}
+
+void WorkerThread::Run(int64_t spin_limit_ns) {
+  pthread_setname_np(pthread_self(),
+                     absl::StrCat("rtrs-worker-", worker_->index()).c_str());
+  SpinPolicy policy(spin_limit_ns);
+  bool wanted = false;  // another thread waits for this core
+  while (!stop_.load(std::memory_order_acquire)) {
+    if (worker_->Progress()) {
+      policy.OnWork(NowNs());
+      wanted = false;
+      continue;
+    }
+    const int64_t now = NowNs();
+    if (policy.KeepPolling(now) && !wanted) {
+      sched_yield();
+      wanted = NowNs() - now > kYieldedNs;
+      continue;
+    }
+    Sleep();
+  }
+}
+
+void WorkerThread::Sleep() {
+  if (!worker_->Arm()) return;
+  const absl::Time deadline = worker_->NextDeadline();
+  timespec timeout;
+  const bool timed = deadline != absl::InfiniteFuture();
+  if (timed) {
+    timeout = absl::ToTimespec(
+        std::max(deadline - Clock::System()->Now(), absl::ZeroDuration()));
+  }
+  pollfd poll = {worker_->fd(), POLLIN, 0};
+  ppoll(&poll, 1, timed ? &timeout : nullptr, nullptr);
+}
+
+}  // namespace rtrs::server

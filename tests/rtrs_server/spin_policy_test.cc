@@ -1,0 +1,60 @@
+#include "rtrs/server/spin_policy.h"
+
+#include <gtest/gtest.h>
+
+namespace rtrs::server {
+namespace {
+
+constexpr int64_t kLimit = 100000;
+
+// Work that comes `gap` after the worker went idle, `times` times.
+int64_t Repeat(SpinPolicy* policy, int64_t now, int64_t gap, int times) {
+  for (int i = 0; i < times; ++i) {
+    policy->KeepPolling(now);
+    now += gap;
+    policy->OnWork(now);
+  }
+  return now;
+}
+
+TEST(SpinPolicyTest, StartsAsleep) {
+  SpinPolicy policy(kLimit);
+  EXPECT_FALSE(policy.KeepPolling(0));
+}
+
+TEST(SpinPolicyTest, PollsThroughShortGaps) {
+  SpinPolicy policy(kLimit);
+  const int64_t now = Repeat(&policy, 0, 20000, 50);
+  EXPECT_TRUE(policy.KeepPolling(now));
+  EXPECT_TRUE(policy.KeepPolling(now + 20000));
+}
+
+TEST(SpinPolicyTest, GivesUpWellBeforeTheLimitWhenGapsAreShort) {
+  SpinPolicy policy(kLimit);
+  const int64_t now = Repeat(&policy, 0, 5000, 50);
+  EXPECT_TRUE(policy.KeepPolling(now));
+  EXPECT_FALSE(policy.KeepPolling(now + 40000));
+}
+
+TEST(SpinPolicyTest, SleepsThroughLongGaps) {
+  SpinPolicy policy(kLimit);
+  int64_t now = Repeat(&policy, 0, 20000, 50);
+  now = Repeat(&policy, now, 1000000, 5);
+  EXPECT_FALSE(policy.KeepPolling(now));
+}
+
+TEST(SpinPolicyTest, PollsAgainAfterAFewShortGaps) {
+  SpinPolicy policy(kLimit);
+  int64_t now = Repeat(&policy, 0, 1000000000, 10);
+  now = Repeat(&policy, now, 20000, 10);
+  EXPECT_TRUE(policy.KeepPolling(now));
+}
+
+TEST(SpinPolicyTest, NeverPollsWithoutALimit) {
+  SpinPolicy policy(0);
+  const int64_t now = Repeat(&policy, 0, 1000, 50);
+  EXPECT_FALSE(policy.KeepPolling(now));
+}
+
+}  // namespace
+}  // namespace rtrs::server
