@@ -1,0 +1,53 @@
+// OPEN, once the message is decoded: from a name to an open device with its
+// rights and limits. wire.md §7.3.
+#ifndef SERVER_EXPORT_OPENER_H_
+#define SERVER_EXPORT_OPENER_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "server/device_registry.h"
+#include "server/device_table.h"
+#include "server/export_path.h"
+
+namespace rnbd::server {
+
+// --io: how files and devices are read and written.
+enum class IoMode {
+  kAuto,      // block devices O_DIRECT, files through the page cache
+  kDirect,    // O_DIRECT wherever it is possible
+  kBuffered,  // through the page cache
+};
+
+// Any thread. Everything borrowed outlives it.
+class ExportOpener {
+ public:
+  // Limits of block devices are read below `sysfs` ("/sys").
+  ExportOpener(const ExportPath* paths, DeviceRegistry* registry, IoMode io,
+               std::string sysfs)
+      : paths_(paths), registry_(registry), io_(io), sysfs_(std::move(sysfs)) {}
+
+  // `is_open` says whether the session has the device open already, under
+  // another name: EEXIST. May block.
+  absl::StatusOr<std::unique_ptr<OpenDevice>> Open(
+      const std::string& session_name, const std::string& device_name,
+      wire::AccessMode mode,
+      const std::function<bool(const DeviceKey&)>& is_open) const;
+
+  // What OPEN_RSP carries for a client that announced write verifiers.
+  uint64_t WriteVerifier(const OpenDevice& device) const {
+    return registry_->WriteVerifier(*device.shared, device.incarnation);
+  }
+
+ private:
+  const ExportPath* const paths_;
+  DeviceRegistry* const registry_;
+  const IoMode io_;
+  const std::string sysfs_;
+};
+
+}  // namespace rnbd::server
+
+#endif  // SERVER_EXPORT_OPENER_H_

@@ -1,0 +1,86 @@
+// One client session: its devices, and the messages that manage them
+// (SESS_INFO, OPEN, CLOSE). wire.md §7.2, §7.3, §7.6.
+//
+// Control messages may block (opening a disk), so they run in an Executor, one
+// at a time per session and in the order of their arrival: a client may send
+// the next before it has the answer to the last. A CLOSE that waits for
+// requests in flight holds up the control messages behind it, nothing else.
+#ifndef SERVER_RNBD_SESSION_H_
+#define SERVER_RNBD_SESSION_H_
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "rtrs/server/server.h"
+#include "server/device_table.h"
+#include "server/export_opener.h"
+#include "server/storage_engine.h"
+
+namespace rnbd::server {
+
+// Runs a task soon, in another thread or in here. Any thread.
+using Executor = std::function<void(std::function<void()>)>;
+
+// The workers with their storage engines, by index.
+struct WorkerEngine {
+  rtrs::server::Worker* worker = nullptr;
+  StorageEngine* engine = nullptr;
+};
+
+// What all sessions share. Borrowed.
+struct SessionServices {
+  const ExportOpener* opener = nullptr;
+  Executor control;
+  std::vector<WorkerEngine> workers;
+  bool realtime_priority = false;
+};
+
+// From OnSessionUp to OnSessionDown; owned by the handler.
+class RnbdSession {
+ public:
+  RnbdSession(rtrs::server::Session* session, const SessionServices* services);
+  // When no request is left. Closes what is open, in the executor.
+  ~RnbdSession();
+
+  // The data path; on the worker of the request.
+  void OnIo(rtrs::server::Request* request);
+  // On the worker of the request; answered later.
+  void OnControl(rtrs::server::Request* request);
+
+ private:
+  void RunNextControl();
+  void HandleSessInfo(rtrs::server::Request* request);
+  void HandleOpen(rtrs::server::Request* request);
+  void HandleClose(rtrs::server::Request* request);
+  // Answers the oldest control message and starts the next. The session may
+  // be gone when this returns.
+  void FinishControl(rtrs::server::Request* request, int error);
+
+  absl::StatusOr<DeviceSlot*> OpenDeviceFor(const wire::Open& open);
+  void FillOpenRsp(DeviceSlot* slot, rtrs::server::Request* request) const;
+  // Lets the workers drop what they keep for the file.
+  void ForgetInWorkers(const Backing& backing);
+
+  rtrs::server::Session* const session_;
+  const SessionServices* const services_;
+  const std::string shown_name_;  // for logs
+  std::atomic<uint8_t> version_;
+  DeviceTable devices_;
+  std::vector<int16_t> memory_slots_;
+  SessionMemory memory_;
+
+  absl::Mutex mutex_;
+  // The first is being handled.
+  std::deque<rtrs::server::Request*> control_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace rnbd::server
+
+#endif  // SERVER_RNBD_SESSION_H_
