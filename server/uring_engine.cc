@@ -1,9 +1,13 @@
 #include "server/uring_engine.h"
 
 #include <errno.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
@@ -75,11 +79,22 @@ UringEngine::~UringEngine() {
 void UringEngine::EnableOnce() {
   if (enabled_) return;
   enabled_ = true;
-  if (const int error = -io_uring_enable_rings(&ring_)) {
-    RTRS_LOG(warn, "io_uring cannot be enabled ({}), using threads instead",
-             rtrs::ErrnoError(error, "io_uring_enable_rings"));
+  // Not by io_uring_enable_rings, which liburing 2.3 declares but does not
+  // export.
+  if (syscall(SYS_io_uring_register, ring_.ring_fd,
+              IORING_REGISTER_ENABLE_RINGS, nullptr, 0) < 0) {
+    RTRS_LOG(warn, "{}: using threads instead",
+             rtrs::ErrnoError(errno, "io_uring cannot be enabled"));
     return;
   }
+  // The ring itself wakes a poller only when completions are posted, which with
+  // IORING_SETUP_DEFER_TASKRUN waits for the poller.
+  if (const int error = -io_uring_register_eventfd(&ring_, event_.get())) {
+    RTRS_LOG(warn, "{}: using threads instead",
+             rtrs::ErrnoError(error, "io_uring cannot signal completions"));
+    return;
+  }
+  io_uring_cq_eventfd_toggle(&ring_, false);
   usable_ = true;
   io_uring_register_ring_fd(&ring_);  // only saves time
   files_ = io_uring_register_files_sparse(&ring_, kFiles) == 0;
@@ -219,6 +234,10 @@ void UringEngine::Completed(StorageOp* op, int result) {
 
 bool UringEngine::Progress() {
   if (in_flight_ == 0) return false;
+  if (armed_) {
+    io_uring_cq_eventfd_toggle(&ring_, false);
+    armed_ = false;
+  }
   bool any = false;
   do {
     Prepare();
@@ -247,6 +266,12 @@ bool UringEngine::Progress() {
 bool UringEngine::Arm() {
   if (in_flight_ == 0) return true;
   if (waiting_head_ != nullptr || io_uring_sq_ready(&ring_) != 0) return false;
+  eventfd_t count = 0;
+  eventfd_read(event_.get(), &count);  // nothing to read mostly
+  io_uring_cq_eventfd_toggle(&ring_, true);
+  armed_ = true;
+  // The kernel signals what completes from here on; look for what has before.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
   io_uring_cqe* cqe = nullptr;
   return io_uring_peek_cqe(&ring_, &cqe) != 0;
 }

@@ -10,10 +10,12 @@
 
 #include <array>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "server/storage_engine.h"
+#include "server/unique_fd.h"
 
 namespace rnbd::server {
 
@@ -34,7 +36,7 @@ class UringEngine : public StorageEngine {
 
   bool Progress() override;
   size_t in_flight() const override { return in_flight_; }
-  int fd() const override { return ring_.ring_fd; }
+  int fd() const override { return event_.get(); }
   bool Arm() override;
 
  private:
@@ -42,8 +44,12 @@ class UringEngine : public StorageEngine {
   static constexpr unsigned kFiles = 512;
   static constexpr int kMemories = 256;
 
-  UringEngine(int worker, StorageEngine* fallback, unsigned flags)
-      : worker_(worker), fallback_(fallback), flags_(flags) {
+  UringEngine(int worker, StorageEngine* fallback, unsigned flags,
+              UniqueFd event)
+      : worker_(worker),
+        fallback_(fallback),
+        flags_(flags),
+        event_(std::move(event)) {
     ring_.ring_fd = -1;
   }
 
@@ -60,7 +66,9 @@ class UringEngine : public StorageEngine {
   const int worker_;  // index
   StorageEngine* const fallback_;
   const unsigned flags_;  // IORING_SETUP_*
+  const UniqueFd event_;  // eventfd, written while armed_
   io_uring ring_{};
+  bool armed_ = false;
   bool enabled_ = false;
   bool usable_ = false;  // the ring could be enabled
   bool files_ = false;   // tables could be registered
