@@ -50,8 +50,10 @@ absl::StatusOr<std::unique_ptr<UringEngine>> UringEngine::Create(
     int worker, StorageEngine* fallback) {
   int error = 0;
   for (const unsigned flags : kSetups) {
+    UniqueFd event(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+    if (!event.is_set()) return rtrs::ErrnoError(errno, "eventfd");
     std::unique_ptr<UringEngine> engine(
-        new UringEngine(worker, fallback, flags));
+        new UringEngine(worker, fallback, flags, std::move(event)));
     io_uring_params params{};
     params.flags = flags | IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE;
     params.cq_entries = 4 * kEntries;
