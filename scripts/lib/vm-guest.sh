@@ -65,10 +65,10 @@ await() {
   cat "/share/$1"
 }
 
-# news: kernel messages since the last call.
+# news [DMESG OPTION...]: kernel messages since the last call.
 news() {
   local all
-  all=$(dmesg)
+  all=$(dmesg "$@")
   tail -n +$((${news_seen:-0} + 1)) <<< "$all"
   news_seen=$(wc -l <<< "$all")
 }

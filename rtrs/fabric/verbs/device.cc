@@ -70,7 +70,8 @@ absl::Status VerbsFabric::Query() {
     RTRS_LOG(warn, "RDMA device {}: no port is active; is its link up?",
              attr_.name);
   }
-  attr_.max_qp_wr = static_cast<uint32_t>(device.max_qp_wr);
+  // One is kept for the marker of Disconnect.
+  attr_.max_qp_wr = static_cast<uint32_t>(device.max_qp_wr) - 1;
   attr_.max_send_sge = static_cast<uint32_t>(device.max_sge);
   attr_.max_cqe = static_cast<uint32_t>(device.max_cqe);
   attr_.max_message_size = max_message;

@@ -30,7 +30,7 @@ absl::StatusOr<std::unique_ptr<QueuePair>> VerbsQueuePair::Create(
   if (init.pd == nullptr || init.cq == nullptr || init.max_send_wr == 0) {
     return absl::InvalidArgumentError("a queue pair without pd, cq or sends");
   }
-  if (init.max_send_wr >= device.max_qp_wr ||
+  if (init.max_send_wr > device.max_qp_wr ||
       init.max_recv_wr > device.max_qp_wr) {
     return absl::InvalidArgumentError(
         absl::StrCat("a queue pair of ", init.max_send_wr, " sends and ",

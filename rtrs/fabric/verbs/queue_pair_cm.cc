@@ -242,10 +242,14 @@ void VerbsQueuePair::OnCmEvent(const CmDetails& details) {
                                                           peer_.ToString())));
       return;
     case RDMA_CM_EVENT_REJECTED:
-      Fail(active ? CmEvent::Type::kRejected : failure,
-           RejectStatus(details.status, peer_),
-           details.status == kConsumerReject ? details.private_data
-                                             : std::vector<uint8_t>());
+      // Only the peer's application rejects; any other reason is the
+      // connection manager's, which means that nobody is there.
+      if (active && details.status == kConsumerReject) {
+        Fail(CmEvent::Type::kRejected, RejectStatus(details.status, peer_),
+             details.private_data);
+      } else {
+        Fail(failure, RejectStatus(details.status, peer_));
+      }
       return;
     case RDMA_CM_EVENT_UNREACHABLE:
       Fail(failure, ErrnoError(ETIMEDOUT, absl::StrCat(peer_.ToString(),

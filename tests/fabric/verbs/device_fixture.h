@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "rtrs/base/clock.h"
+#include "rtrs/base/log.h"
 #include "rtrs/fabric/verbs/verbs.h"
 
 namespace rtrs::fabric::verbs {
@@ -76,6 +77,8 @@ struct Side {
 class DeviceTest : public ::testing::Test {
  protected:
   void SetUp() override {
+    // Every test opens the device, which it would describe each time.
+    spdlog::set_level(spdlog::level::warn);
     const char* text = std::getenv("RTRS_TEST_ADDRESS");
     ASSERT_NE(text, nullptr) << "set RTRS_TEST_ADDRESS";
     address_ = *SocketAddress::Parse(text, 0);

@@ -1,0 +1,3 @@
+# The verbs fabric by itself.
+export RTRS_TEST_ADDRESS=$address0
+"$build/tests/fabric/verbs/verbs_device_test" --gtest_brief=1

@@ -1,0 +1,73 @@
+#!/bin/bash
+# Runs in the guest: guest.sh DIRECTORY BUILD ROUNDS CASE...
+#
+# Each case is a script of its own with tests/vm/lib.sh around it; afterwards
+# what it left running is killed, and what the kernel logged meanwhile is held
+# against what the kernel alone logs in 01_kernel_to_kernel.
+set -euo pipefail
+here=$1
+build=$2
+rounds=$3
+shift 3
+# shellcheck source=scripts/lib/vm-guest.sh
+. /lab/lib.sh
+# shellcheck source=tests/vm/network.sh
+. "$here/network.sh"
+
+failed=()
+number=0
+total=$(($# * rounds))
+expected=/tmp/expected-messages
+
+# Kernel messages of level warning and above since the last call, with what
+# differs from run to run taken out.
+bad_messages() {
+  news --level=emerg,alert,crit,err,warn | sed -E \
+    -e 's/^\[ *[0-9.]+\] //' -e 's/0x[0-9a-f]+/N/g' -e 's/[0-9]+/N/g' |
+    sort -u
+}
+
+run_case() {
+  local name=$1 start=$SECONDS rc=0 limit pid
+  limit=$(sed -n 's/^# limit: //p' "$here/cases/$name.sh")
+  printf 'vm %d/%d %s\n' "$((++number))" "$total" "$name"
+  # shellcheck disable=SC2016
+  setsid timeout -k 10 "${limit:-120}" bash -c '
+    set -euo pipefail
+    here=$1 build=$2
+    . /lab/lib.sh
+    . "$1/network.sh"
+    . "$1/lib.sh"
+    . "$1/cases/$3.sh"' case "$here" "$build" "$name" > "/lab/$name.log" 2>&1 &
+  pid=$!
+  wait "$pid" || rc=$?
+  kill -KILL -- "-$pid" 2> /dev/null || true
+  bad_messages > /tmp/messages
+  if [[ $name == 01_kernel_to_kernel ]]; then
+    sort -u /tmp/messages "$here/kernel-messages.txt" > "$expected"
+  elif comm -13 "$expected" /tmp/messages | grep . > /tmp/unexpected; then
+    echo 'the kernel logged what it does not log by itself:' >> "/lab/$name.log"
+    cat /tmp/unexpected >> "/lab/$name.log"
+    rc=${rc/#0/70}
+  fi
+  if ((rc == 0)); then
+    printf 'vm %d/%d %s: ok, %d s\n' "$number" "$total" "$name" $((SECONDS - start))
+    return
+  fi
+  failed+=("$name")
+  printf 'vm %d/%d %s: FAILED with %d after %d s; the end of its log:\n' \
+    "$number" "$total" "$name" "$rc" $((SECONDS - start))
+  tail -n 60 "/lab/$name.log"
+}
+
+sort -u "$here/kernel-messages.txt" > "$expected"
+network_up
+news > /dev/null
+for ((round = 0; round < rounds; round++)); do
+  for name; do run_case "$name"; done
+done
+if ((${#failed[@]} > 0)); then
+  echo "vm: FAILED: ${failed[*]}"
+  exit 1
+fi
+echo "vm: all $total cases passed"

@@ -1,0 +1,127 @@
+# shellcheck shell=bash
+# For the cases of tests/vm: starting both kinds of client and server, and
+# putting a block device through its paces. Sourced with $here and $build set.
+: "${here:?}" "${build:?}" "${address0:?}" "${address1:?}"
+
+fail() {
+  echo "FAILED: $*" >&2
+  exit 1
+}
+
+# until_true SECONDS COMMAND...
+until_true() {
+  local limit=$((SECONDS + $1))
+  shift
+  until "$@" > /dev/null 2>&1; do
+    ((SECONDS < limit)) || fail "waited too long for: $*"
+    sleep 0.2
+  done
+}
+
+# ram_disk: /dev/ram0, 64 MiB, without write cache.
+ram_disk() {
+  [[ -e /dev/ram0 ]] || modprobe brd rd_nr=2 rd_size=65536
+}
+
+# cached_disk NAME: /dev/NAME, 64 MiB, with write cache, FUA and discard.
+cached_disk() {
+  local dir=/sys/kernel/config/nullb/$1
+  [[ ! -e $dir ]] || return 0
+  modprobe null_blk nr_devices=0
+  mkdir "$dir"
+  echo 64 > "$dir/size"
+  echo 512 > "$dir/blocksize"
+  echo 1 > "$dir/memory_backed"
+  echo 1 > "$dir/discard"
+  echo 16 > "$dir/cache_size"
+  echo 1 > "$dir/power"
+}
+
+# kernel_server [PARAMETER=VALUE...]: of rtrs_server. Listens on port 1234.
+kernel_server() {
+  kernel_server_stop
+  modprobe rtrs_server "$@"
+  modprobe rnbd_server
+}
+kernel_server_stop() {
+  ! lsmod | grep -q '^rnbd_server' || rmmod rnbd_server
+  ! lsmod | grep -q '^rtrs_server' || rmmod rtrs_server
+}
+kernel_client_stop() {
+  ! lsmod | grep -q '^rnbd_client' || rmmod rnbd_client
+  ! lsmod | grep -q '^rtrs_client' || rmmod rtrs_client
+}
+
+# our_server ARGUMENT...: rnbd-server over RDMA on port 2345, in $server_pid.
+our_server() {
+  "$build/server/rnbd-server" --fabric verbs --listen "$address0" \
+    --listen "$address1" --port_nr 2345 "$@" &
+  server_pid=$!
+  until_true 30 rdma_listens 2345
+}
+our_server_stop() {
+  kill "$server_pid"
+  wait "$server_pid"
+}
+rdma_listens() { rdma resource show cm_id | grep -q "LISTEN.*:$1 "; }
+
+# plugin PORT DEVICE [PARAMETER=VALUE...]: nbdkit with our plugin, serving
+# /run/rnbd.sock, in $nbdkit_pid.
+plugin() {
+  local port=$1 device=$2
+  shift 2
+  rm -f /run/rnbd.sock
+  nbdkit -f -U /run/rnbd.sock "$build/nbdkit-plugin/nbdkit-rnbd-plugin.so" \
+    sessname=vm "path=ip:$address0" "dest_port=$port" fabric=verbs \
+    "device_path=$device" "$@" &
+  nbdkit_pid=$!
+  until_true 60 nbdinfo --size nbd+unix:///?socket=/run/rnbd.sock
+}
+plugin_stop() {
+  kill "$nbdkit_pid"
+  wait "$nbdkit_pid"
+}
+
+# nbd_attach [OPTION...]: /dev/nbd0 on /run/rnbd.sock.
+nbd_attach() {
+  modprobe nbd nbds_max=2
+  nbd-client -unix /run/rnbd.sock /dev/nbd0 "$@"
+  until_true 10 test "$(blockdev --getsize64 /dev/nbd0)" -gt 0
+}
+nbd_detach() {
+  nbd-client -d /dev/nbd0
+  until_true 10 nbd_is_free
+}
+nbd_is_free() { ! nbd-client -c /dev/nbd0; }
+
+# exercise DEVICE BACKING: data of all sizes, flush, FUA, discard, zeroes; fio
+# with verify; the backing device holds the same afterwards.
+exercise() {
+  python3 "$here/blockcheck.py" "$1"
+  fio --name=verify --filename="$1" --direct=1 --ioengine=libaio \
+    --rw=randwrite --bsrange=512-126976 --blockalign=512 --iodepth=16 \
+    --size=12m --verify=crc32c --verify_fatal=1 --output-format=terse \
+    > /dev/null
+  blockdev --flushbufs "$1" "$2"
+  cmp -n 16777216 "$1" "$2"
+}
+
+# filesystem DEVICE [TYPE]: make, mount, write, unmount, check, read again.
+filesystem() {
+  local type=${2:-ext4} options=(-q -F)
+  [[ $type != xfs ]] || options=(-q -f)
+  "mkfs.$type" "${options[@]}" "$1"
+  mkdir -p /mnt/vm
+  mount -t "$type" "$1" /mnt/vm
+  cp -r "$here" /mnt/vm/
+  dd if=/dev/urandom of=/mnt/vm/data bs=64k count=64 conv=fsync status=none
+  (cd /mnt/vm && find . -type f -exec sha256sum {} + > /tmp/sums)
+  umount /mnt/vm
+  case $type in
+    ext4) fsck.ext4 -fn "$1" ;;
+    xfs) xfs_repair -n "$1" ;;
+  esac
+  mount -t "$type" -o ro "$1" /mnt/vm
+  (cd /mnt/vm && sha256sum --quiet -c /tmp/sums)
+  umount /mnt/vm
+}
