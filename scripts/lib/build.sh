@@ -3,6 +3,13 @@
 # shellcheck source=scripts/lib/common.sh
 : "${root:?common.sh comes first}"
 
+# The compiler cache, outside the tree: a clean checkout finds it again.
+use_ccache() {
+  export CCACHE_DIR=${CCACHE_DIR:-$cache/ccache} CCACHE_BASEDIR=$root
+  export CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-4G}
+  mkdir -p "$CCACHE_DIR"
+}
+
 # build_tree DIR [MESON OPTION...] [-- NINJA TARGET...]
 # Configures DIR if that has not been done, then builds. Two runs at once take
 # turns: the lock is on the directory itself.
@@ -15,9 +22,8 @@ build_tree() {
   done
   (($# == 0)) || shift
 
-  export CCACHE_DIR=${CCACHE_DIR:-$cache/ccache} CCACHE_BASEDIR=$root
-  export CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-4G}
-  mkdir -p "$dir" "$CCACHE_DIR"
+  use_ccache
+  mkdir -p "$dir"
   exec {lock}< "$dir"
   flock -n "$lock" || {
     say "another run is building in $dir: waiting for it"

@@ -81,7 +81,18 @@ e2e_tests() {
 part_unit() { unit_tests "${build:?}" 2; }
 part_e2e() { e2e_tests "${build:?}"; }
 part_guest() { "$root/tests/vm-guest/run.sh" "${build:?}"; }
-part_fuzz() { "$root/tests/fuzz/run.sh"; }
+
+# run.sh says "fuzz: NAME: ok" or "fuzz: NAME: FAILED" for each target.
+part_fuzz() {
+  local log status=0
+  log=$(mktemp)
+  use_ccache
+  "$root/tests/fuzz/run.sh" | tee "$log" || status=$?
+  awk -v status=$status '$1 == "fuzz:" && $3 ~ /^ok/ { ok++ } $1 == "fuzz:" && $3 == "FAILED" { bad++ }
+    END { if (status != 0 && bad == 0) bad = 1
+          printf "%d passed, %d failed, 0 skipped\n", ok, bad }' "$log"
+  rm -f "$log"
+}
 
 # sanitized NAME SANITIZERS: builds with them, runs unit and end-to-end tests.
 sanitized() {
