@@ -85,7 +85,8 @@ absl::Status Connection::SetUp(std::unique_ptr<fabric::ConnectRequest>* request,
                                uint32_t queue_depth) {
   queue_depth_ = queue_depth;
   mem_bits_ = wire::MemBits(queue_depth);
-  const uint32_t device_max = port_->fabric()->device().max_qp_wr;
+  // One less than the device has: fabrics may need a marker of their own.
+  const uint32_t device_max = port_->fabric()->device().max_qp_wr - 1;
   send_depth_ =
       std::min(device_max, kMaxResponseWrs * queue_depth + kReservedSends);
   const uint32_t requests =
