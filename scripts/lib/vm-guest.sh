@@ -24,14 +24,16 @@ loop_rxe() {
 }
 
 # rnbd_map SESSION DEVICE PATH...: maps with the kernel client; PATH is DST or
-# SRC@DST. Prints the name of the block device. RNBD_OPTS: access_mode=ro, ...
+# SRC@DST. Prints the name of the block device. RNBD_PORT: the server's port
+# (1234); RNBD_OPTS: access_mode=ro, nr_poll_queues=2, ...
 rnbd_map() {
   local session=$1 device=$2 paths='' before x
   shift 2
   for x; do paths+=" path=ip:${x/@/@ip:}"; done
   modprobe rnbd_client || return
   before=" $(cd /sys/block && echo rnbd*) "
-  echo "sessname=$session$paths device_path=$device ${RNBD_OPTS:-}" \
+  # The port counts only for the paths behind it.
+  echo "sessname=$session dest_port=${RNBD_PORT:-1234}$paths device_path=$device ${RNBD_OPTS:-}" \
     > /sys/devices/virtual/rnbd-client/ctl/map_device || return
   for x in /sys/block/rnbd*; do
     [[ $before == *" ${x##*/} "* ]] || echo "${x##*/}"
