@@ -35,10 +35,10 @@ class BlockingSession {
   virtual ~BlockingSession() = default;
 
   // Submits all of `requests` at once and returns when all are done; each has
-  // its own result. A request that is not done at `deadline` is cancelled
-  // (Session::Cancel). While it waits longer than a few seconds it logs for
-  // what and since when. `done` and `context` of the requests are used by this
-  // call.
+  // its own result. A request that is not done at `deadline` (of
+  // Clock::System()) is cancelled (Session::Cancel). While it waits longer than
+  // a few seconds it logs for what and since when. `done` and `context` of the
+  // requests are used by this call.
   virtual void Run(absl::Span<Request* const> requests,
                    absl::Time deadline) = 0;
 

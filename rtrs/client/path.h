@@ -19,8 +19,8 @@
 #include "rtrs/client/connection.h"
 #include "rtrs/client/data_memory.h"
 #include "rtrs/client/heartbeat.h"
-#include "rtrs/client/path_limits.h"
 #include "rtrs/client/options.h"
+#include "rtrs/client/path_limits.h"
 #include "rtrs/fabric/fabric.h"
 #include "rtrs/wire/immediate.h"
 

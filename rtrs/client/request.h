@@ -49,8 +49,8 @@ struct Request {
     Request* previous = nullptr;
     uint32_t permit = 0;
     uint8_t state = 0;
-    void* path = nullptr;
-    int64_t submitted_ns = 0;
+    void* owner = nullptr;             // BlockingSession::Submit's
+    void (*done)(Request*) = nullptr;  // the caller's, meanwhile
   } priv;
 };
 

@@ -154,6 +154,7 @@ absl::Status SessionImpl::OnPathReady(const Path& path) {
 }
 
 void SessionImpl::TearDown(Path* path) {
+  if (path->state() == PathState::kClosed) return;
   path->TearDown();
   if (!path->why().ok()) {
     RTRS_LOG(warn, "session {}: {}", options_.sessname, path->why());

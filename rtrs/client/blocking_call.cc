@@ -1,0 +1,291 @@
+// Calls of a BlockingSession: submitting, polling, sleeping, waking.
+#include <poll.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "rtrs/base/clock.h"
+#include "rtrs/base/log.h"
+#include "rtrs/client/blocking_session_impl.h"
+
+namespace rtrs::client {
+namespace {
+
+// How often a call that waits says so.
+constexpr int64_t kLogIntervalNs = 5'000'000'000;
+
+int64_t NowNs() { return absl::ToUnixNanos(Clock::System()->Now()); }
+
+void Signal(int fd) {
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t n = write(fd, &one, sizeof(one));
+}
+
+}  // namespace
+
+void BlockingSessionImpl::OnRequestDone(Request* request) {
+  auto* const call = static_cast<Call*>(request->context);
+  if (--call->pending > 0) return;
+  BlockingSessionImpl* const session = call->session;
+  call->next_done = session->done_calls_;
+  session->done_calls_ = call;
+}
+
+void BlockingSessionImpl::OnAsyncDone(Request* request) {
+  --static_cast<BlockingSessionImpl*>(request->priv.owner)->async_in_flight_;
+  request->done = request->priv.done;
+  request->done(request);
+}
+
+void BlockingSessionImpl::DrainSubmissions() {
+  Request* request = submissions_.TakeAll();
+  while (request != nullptr) {
+    Request* const next = request->priv.next;
+    if (request->done == &OnAsyncDone) ++async_in_flight_;
+    session_->Submit(request);
+    request = next;
+  }
+}
+
+void BlockingSessionImpl::MarkDone(const Call* self, WakeList* wake) {
+  if (done_calls_ == nullptr) return;
+  absl::MutexLock lock(&role_mu_);
+  while (done_calls_ != nullptr) {
+    Call* const call = done_calls_;
+    done_calls_ = call->next_done;
+    if (call == self) continue;
+    if (call->asleep) {
+      RemoveSleeper(call);
+      wake->push_back(call->word.address());
+      call->word.Set(kDone);  // it may be gone from here on
+    } else {
+      call->done = true;
+      if (call == polling_call_) Signal(kick_fd_);
+    }
+  }
+}
+
+void BlockingSessionImpl::SendSubmissions(WakeList* wake) {
+  DrainSubmissions();
+  session_->Flush();
+  MarkDone(nullptr, wake);
+  // Whoever sleeps on the descriptor armed it before; what could not be sent
+  // at once needs his help.
+  absl::MutexLock lock(&role_mu_);
+  if (housekeeper_polls_ || !poller_) {
+    if (async_in_flight_ == 0) return;
+    async_waits_ = true;
+    if (!housekeeper_polls_ || !channel_->Arm()) Signal(housekeeper_kick_fd_);
+  } else if (poller_sleeps_ && !channel_->Arm()) {
+    Signal(kick_fd_);
+  }
+}
+
+void BlockingSessionImpl::ReleaseEngine(WakeList* wake) {
+  for (;;) {
+    engine_.Unlock();
+    if (submissions_.empty() || !engine_.TryLock()) return;
+    SendSubmissions(wake);
+  }
+}
+
+void BlockingSessionImpl::WakeAll(WakeList* wake) {
+  for (std::atomic<uint32_t>* word : *wake) WaitWord::Wake(word);
+  wake->clear();
+}
+
+bool BlockingSessionImpl::TryTakeRole(Call* self) {
+  absl::MutexLock lock(&role_mu_);
+  return TryTakeRoleLocked(self);
+}
+
+bool BlockingSessionImpl::TryTakeRoleLocked(Call* self) {
+  if (poller_ && !housekeeper_polls_) return false;
+  // He sleeps on, and looks again later.
+  housekeeper_polls_ = false;
+  WatchChannel(false);
+  poller_ = true;
+  polling_call_ = self;
+  return true;
+}
+
+void BlockingSessionImpl::RemoveSleeper(Call* call) {
+  (call->previous == nullptr ? first_sleeper_ : call->previous->next) =
+      call->next;
+  (call->next == nullptr ? last_sleeper_ : call->next->previous) =
+      call->previous;
+  call->next = call->previous = nullptr;
+  call->asleep = false;
+}
+
+void BlockingSessionImpl::LeaveRole(WakeList* wake) {
+  absl::MutexLock lock(&role_mu_);
+  // The oldest: its answer is likely to be the next.
+  Call* const heir = first_sleeper_;
+  polling_call_ = heir;
+  if (heir != nullptr) {
+    RemoveSleeper(heir);
+    wake->push_back(heir->word.address());
+    heir->word.Set(kMustPoll);
+    return;
+  }
+  poller_ = false;
+  async_waits_ = async_in_flight_ > 0;
+  if (async_waits_) Signal(housekeeper_kick_fd_);
+}
+
+void BlockingSessionImpl::Run(absl::Span<Request* const> requests,
+                              absl::Time deadline) {
+  if (requests.empty()) return;
+  Call self;
+  self.session = this;
+  self.requests = requests;
+  self.started_ns = NowNs();
+  self.deadline_ns = absl::ToUnixNanos(deadline);
+  self.log_ns = self.started_ns + kLogIntervalNs;
+  self.pending = requests.size();
+  for (Request* request : requests) {
+    request->done = &OnRequestDone;
+    request->context = &self;
+  }
+  calls_.fetch_add(1, std::memory_order_relaxed);
+  submissions_.Push(requests);
+  if (engine_.TryLock()) {
+    if (TryTakeRole(&self)) {
+      Poll(&self);
+      return;
+    }
+    WakeList wake;
+    SendSubmissions(&wake);
+    ReleaseEngine(&wake);
+    WakeAll(&wake);
+  }
+  if (WaitForTurn(&self)) {
+    engine_.Lock();
+    Poll(&self);
+  }
+}
+
+void BlockingSessionImpl::Submit(Request* request) {
+  request->priv.owner = this;
+  request->priv.done = std::exchange(request->done, &OnAsyncDone);
+  submissions_.Push({&request, 1});
+  if (!engine_.TryLock()) return;
+  WakeList wake;
+  SendSubmissions(&wake);
+  ReleaseEngine(&wake);
+  WakeAll(&wake);
+}
+
+void BlockingSessionImpl::Poll(Call* self) {
+  WakeList wake;
+  DrainSubmissions();
+  session_->Flush();
+  int64_t waiting_since = NowNs();
+  for (;;) {
+    MarkDone(self, &wake);
+    if (self->pending == 0) break;
+    WakeAll(&wake);
+    const bool busy = session_->Progress();
+    const int64_t now = NowNs();
+    if (busy) {
+      spin_.OnWait(now - waiting_since);
+      waiting_since = now;
+    } else if (now >= self->deadline_ns) {
+      CancelRest(self, &wake);
+    } else if (now - waiting_since < spin_.budget_ns()) {
+      sched_yield();
+    } else {
+      if (now >= self->log_ns) LogWait(self, now);
+      SleepAsPoller(*self);
+    }
+    DrainSubmissions();
+  }
+  LeaveRole(&wake);
+  ReleaseEngine(&wake);
+  WakeAll(&wake);
+}
+
+void BlockingSessionImpl::SleepAsPoller(const Call& self) {
+  if (!submissions_.empty() || !channel_->Arm()) return;
+  const int64_t now = NowNs();
+  const int64_t until_ns =
+      std::min({self.deadline_ns, self.log_ns,
+                absl::ToUnixNanos(session_->NextDeadline())});
+  const int64_t left_ns = std::max(until_ns, now) - now;
+  const timespec timeout = {left_ns / 1'000'000'000, left_ns % 1'000'000'000};
+  pollfd fds[2] = {{channel_->fd(), POLLIN, 0}, {kick_fd_, POLLIN, 0}};
+  poller_sleeps_ = true;
+  engine_.Unlock();
+  // Whoever pushed before the unlock, and could not have the engine, is found
+  // here; whoever pushes later has it.
+  if (submissions_.empty()) ppoll(fds, 2, &timeout, nullptr);
+  engine_.Lock();
+  poller_sleeps_ = false;
+  if (fds[1].revents != 0) {
+    uint64_t count;
+    [[maybe_unused]] const ssize_t n = read(kick_fd_, &count, sizeof(count));
+  }
+}
+
+bool BlockingSessionImpl::WaitForTurn(Call* self) {
+  {
+    absl::MutexLock lock(&role_mu_);
+    if (self->done) return false;
+    if (TryTakeRoleLocked(self)) return true;
+    self->word.Set(kAsleep);
+    self->asleep = true;
+    self->previous = last_sleeper_;
+    (last_sleeper_ == nullptr ? first_sleeper_ : last_sleeper_->next) = self;
+    last_sleeper_ = self;
+  }
+  for (;;) {
+    const uint32_t word = self->word.Get();
+    if (word == kDone) return false;
+    if (word == kMustPoll) return true;
+    const int64_t now = NowNs();
+    if (now >= self->deadline_ns) break;
+    if (now >= self->log_ns) LogWait(self, now);
+    self->word.Wait(
+        kAsleep,
+        absl::Nanoseconds(std::min(self->deadline_ns, self->log_ns) - now));
+  }
+  {
+    absl::MutexLock lock(&role_mu_);
+    if (!self->asleep) return self->word.Get() == kMustPoll;
+    RemoveSleeper(self);
+  }
+  WakeList wake;
+  engine_.Lock();
+  CancelRest(self, &wake);
+  SendSubmissions(&wake);
+  ReleaseEngine(&wake);
+  WakeAll(&wake);
+  return false;
+}
+
+void BlockingSessionImpl::CancelRest(Call* self, WakeList* wake) {
+  DrainSubmissions();
+  for (Request* request : self->requests) session_->Cancel(request);
+  session_->Flush();
+  MarkDone(self, wake);
+}
+
+void BlockingSessionImpl::LogWait(Call* self, int64_t now_ns) const {
+  self->log_ns = now_ns + kLogIntervalNs;
+  const Request& first = *self->requests.front();
+  RTRS_LOG_EVERY(
+      warn, absl::Nanoseconds(kLogIntervalNs),
+      "session {} ({}): waiting for the answer to {} requests since "
+      "{} s, the first a {} of {} bytes",
+      options_.sessname, SessionStateName(state()), self->requests.size(),
+      (now_ns - self->started_ns) / 1'000'000'000,
+      first.direction == Direction::kRead ? "read" : "write", first.data_len);
+}
+
+}  // namespace rtrs::client

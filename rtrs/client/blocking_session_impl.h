@@ -1,0 +1,157 @@
+// Flat combining behind blocking_session.h. Private to rtrs/client.
+//
+// Two things belong to one thread at a time:
+//   the engine (engine_): session and channel. Held while they are used, and
+//     all the time while a poller spins; free while the poller sleeps.
+//   the role of the poller (poller_): who waits on the channel's descriptor.
+//
+// A call pushes its requests and tries the engine. If that is free the caller
+// sends them itself, also while the poller sleeps; if not, the holder finds
+// them before it sleeps or leaves. Then the caller polls if nobody does, or
+// sleeps on its own word until its requests are done or the role is given to
+// it. The housekeeper has the role while no call is running; a call takes it
+// without waking the housekeeper.
+#ifndef RTRS_CLIENT_BLOCKING_SESSION_IMPL_H_
+#define RTRS_CLIENT_BLOCKING_SESSION_IMPL_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "rtrs/client/blocking_session.h"
+#include "rtrs/client/engine_lock.h"
+#include "rtrs/client/spin_budget.h"
+#include "rtrs/client/submission_list.h"
+#include "rtrs/client/wait_word.h"
+
+namespace rtrs::client {
+
+class BlockingSessionImpl : public BlockingSession, private SessionObserver {
+ public:
+  BlockingSessionImpl(fabric::Fabric* fabric, SessionOptions options);
+  ~BlockingSessionImpl() override;
+
+  // What Open does. Once, before anything else.
+  absl::Status Connect();
+
+  void Run(absl::Span<Request* const> requests, absl::Time deadline) override;
+  void Submit(Request* request) override;
+  SessionState state() const override {
+    return state_.load(std::memory_order_acquire);
+  }
+  SessionLimits limits() const override { return limits_; }
+  void SetStateCallback(
+      std::function<void(SessionState, const absl::Status&)> callback) override;
+
+ private:
+  // What the word of a sleeping call says.
+  enum Word : uint32_t { kAsleep, kDone, kMustPoll };
+
+  // One running Run, on the stack of its thread.
+  struct Call {
+    BlockingSessionImpl* session = nullptr;
+    absl::Span<Request* const> requests;
+    int64_t started_ns = 0;
+    int64_t deadline_ns = 0;
+    int64_t log_ns = 0;         // when to say next that it waits
+    size_t pending = 0;         // requests that are not done; of the engine
+    Call* next_done = nullptr;  // in done_calls_
+    bool done = false;          // of role_mu_: done while it was awake
+    bool asleep = false;        // of role_mu_: in the list of sleepers
+    Call* next = nullptr;
+    Call* previous = nullptr;
+    WaitWord word;
+  };
+  // Words of sleepers to wake when no lock is held.
+  using WakeList = std::vector<std::atomic<uint32_t>*>;
+
+  // Called by whoever has the engine.
+  static void OnRequestDone(Request* request) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  static void OnAsyncDone(Request* request) ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void OnSessionState(SessionState state, const absl::Status& why) override;
+
+  // Gives the session what was pushed.
+  void DrainSubmissions() ABSL_EXCLUSIVE_LOCKS_REQUIRED(engine_);
+  // For those who have the engine without the role: sends what was pushed.
+  void SendSubmissions(WakeList* wake) ABSL_EXCLUSIVE_LOCKS_REQUIRED(engine_);
+  // Tells the calls that are complete, except `self`, the polling one that
+  // looks for itself; null if there is none.
+  void MarkDone(const Call* self, WakeList* wake)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(engine_) ABSL_LOCKS_EXCLUDED(role_mu_);
+  // Unlocks, and sends what others pushed in vain meanwhile.
+  void ReleaseEngine(WakeList* wake) ABSL_UNLOCK_FUNCTION(engine_);
+  void CancelRest(Call* self, WakeList* wake)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(engine_);
+  static void WakeAll(WakeList* wake);
+  void LogWait(Call* self, int64_t now_ns) const;
+
+  // Takes the role if no other call has it.
+  bool TryTakeRole(Call* self) ABSL_LOCKS_EXCLUDED(role_mu_);
+  bool TryTakeRoleLocked(Call* self) ABSL_EXCLUSIVE_LOCKS_REQUIRED(role_mu_);
+  // Gives the role to a sleeper, or to nobody.
+  void LeaveRole(WakeList* wake) ABSL_EXCLUSIVE_LOCKS_REQUIRED(engine_)
+      ABSL_LOCKS_EXCLUDED(role_mu_);
+  void RemoveSleeper(Call* call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(role_mu_);
+
+  // With engine and role: polls until `self` is done, then leaves both.
+  void Poll(Call* self) ABSL_UNLOCK_FUNCTION(engine_);
+  // Sleeps on the descriptor without the engine.
+  void SleepAsPoller(const Call& self) ABSL_EXCLUSIVE_LOCKS_REQUIRED(engine_);
+  // Returns with the role (true) or when `self` is done (false).
+  bool WaitForTurn(Call* self) ABSL_LOCKS_EXCLUDED(role_mu_);
+
+  // The housekeeper's thread.
+  void Housekeep();
+  // Has the housekeeper the role, or takes it now?
+  bool HousekeeperPolls(uint64_t* seen_calls) ABSL_LOCKS_EXCLUDED(role_mu_);
+  // One round; returns how long to sleep.
+  absl::Duration PollAsHousekeeper(WakeList* wake)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(engine_) ABSL_LOCKS_EXCLUDED(role_mu_);
+  void WatchChannel(bool on) ABSL_EXCLUSIVE_LOCKS_REQUIRED(role_mu_);
+  void PumpUntil(absl::Time deadline, bool (*done)(SessionState));
+
+  fabric::Fabric* const fabric_;
+  const SessionOptions options_;
+  SessionLimits limits_;  // fixed before Open returns
+  std::atomic<SessionState> state_{SessionState::kIdle};
+  absl::Status why_;  // of the last state, while connecting and closing
+  absl::Mutex callback_mu_;
+  std::function<void(SessionState, const absl::Status&)> callback_
+      ABSL_GUARDED_BY(callback_mu_);
+
+  SubmissionList submissions_;
+  std::atomic<uint64_t> calls_{0};  // of Run; tells the housekeeper of life
+
+  EngineLock engine_;
+  std::unique_ptr<fabric::EventChannel> channel_;
+  std::unique_ptr<Session> session_;
+  Call* done_calls_ ABSL_GUARDED_BY(engine_) = nullptr;
+  size_t async_in_flight_ ABSL_GUARDED_BY(engine_) = 0;  // of Submit
+  SpinBudget spin_ ABSL_GUARDED_BY(engine_);
+
+  // Taken behind the engine, if both.
+  absl::Mutex role_mu_;
+  bool poller_ ABSL_GUARDED_BY(role_mu_) = false;  // somebody has the role
+  bool housekeeper_polls_ ABSL_GUARDED_BY(role_mu_) = false;  // and it is him
+  bool watching_ ABSL_GUARDED_BY(role_mu_) = false;     // he, the descriptor
+  bool async_waits_ ABSL_GUARDED_BY(role_mu_) = false;  // for a poller
+  Call* polling_call_ ABSL_GUARDED_BY(role_mu_) = nullptr;
+  Call* first_sleeper_ ABSL_GUARDED_BY(role_mu_) = nullptr;  // oldest
+  Call* last_sleeper_ ABSL_GUARDED_BY(role_mu_) = nullptr;
+  std::atomic<bool> poller_sleeps_{false};  // a call, on the descriptor
+
+  int kick_fd_ = -1;  // wakes the call that sleeps as poller
+  int housekeeper_kick_fd_ = -1;
+  int housekeeper_epoll_fd_ = -1;  // his kicks, and the channel if watching_
+  std::atomic<bool> stopping_{false};
+  std::thread housekeeper_;
+};
+
+}  // namespace rtrs::client
+
+#endif  // RTRS_CLIENT_BLOCKING_SESSION_IMPL_H_

@@ -1,0 +1,285 @@
+// BlockingSession: many threads, one poller.
+#include "rtrs/client/blocking_session.h"
+
+#include <errno.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "rtrs/base/clock.h"
+#include "rtrs/base/errno_status.h"
+#include "tests/client/fake_server.h"
+#include "tests/client/served_fabric.h"
+#include "tests/client/session_fixture.h"
+
+namespace rtrs::client {
+namespace {
+
+absl::Time Later(absl::Duration d = absl::Seconds(60)) {
+  return Clock::System()->Now() + d;
+}
+
+class BlockingSessionTest : public testing::Test {
+ protected:
+  BlockingSessionTest() : server_(fabric_.inner(), "127.0.0.1", {}) {
+    server_.config.auto_respond = false;
+    options_.sessname = "clt";
+    options_.paths.push_back(*ParsePathSpec("ip:127.0.0.1", server_.port()));
+    fabric_.step = [this] { return Serve(); };
+  }
+
+  // Reads answer with the first byte of their message, after `delay_`.
+  absl::Time Serve() {
+    absl::MutexLock lock(&mu_);
+    while (server_.Step()) {
+    }
+    if (command_) {
+      command_();
+      command_ = nullptr;
+    }
+    const absl::Time now = Clock::System()->Now();
+    for (; seen_ < server_.requests.size(); ++seen_) {
+      if (answer_) due_.emplace(now + delay_, seen_);
+    }
+    while (!due_.empty() && due_.begin()->first <= now) {
+      const FakeServer::Received request =
+          server_.requests[due_.begin()->second];
+      due_.erase(due_.begin());
+      const size_t length = request.header.descriptor.length;
+      server_.Respond(
+          request, 0,
+          std::vector<uint8_t>(request.header.has_descriptor ? length : 0,
+                               request.user_message.at(0)));
+    }
+    return due_.empty() ? absl::InfiniteFuture() : due_.begin()->first;
+  }
+
+  // Lets the server do something, in the thread that moves it, and soon.
+  void Command(std::function<void()> command) {
+    absl::MutexLock lock(&mu_);
+    command_ = std::move(command);
+    mu_.Await(absl::Condition(
+        +[](std::function<void()>* c) { return !*c; }, &command_));
+  }
+
+  std::unique_ptr<BlockingSession> Open() {
+    auto session = BlockingSession::Open(&fabric_, options_);
+    EXPECT_TRUE(session.ok()) << session.status();
+    return session.ok() ? *std::move(session) : nullptr;
+  }
+
+  ServedFabric fabric_;
+  absl::Mutex mu_;
+  FakeServer server_;
+  SessionOptions options_;
+  absl::Duration delay_ = absl::ZeroDuration();
+  std::function<void()> command_;
+  bool answer_ = true;
+  size_t seen_ = 0;
+  std::multimap<absl::Time, size_t> due_;
+};
+
+TEST_F(BlockingSessionTest, RunReturnsWhenAllAreDone) {
+  auto session = Open();
+  ASSERT_NE(session, nullptr);
+  EXPECT_EQ(session->state(), SessionState::kConnected);
+  EXPECT_EQ(session->limits().queue_depth, 8u);
+  TestRequest read(Direction::kRead, 512);
+  TestRequest write(Direction::kWrite, 512);
+  write.message[0] = 7;
+  Request* const requests[] = {&read.request, &write.request};
+  session->Run(requests, Later());
+  EXPECT_EQ(read.request.error, 0);
+  EXPECT_EQ(write.request.error, 0);
+  EXPECT_EQ(read.data, std::vector<uint8_t>(512, 0x80));
+  EXPECT_EQ(server_.requests.at(1).data, write.data);
+}
+
+TEST_F(BlockingSessionTest, OpenTellsWhyItFailed) {
+  options_.paths = {*ParsePathSpec("ip:127.0.0.9", 99)};
+  auto session = BlockingSession::Open(&fabric_, options_);
+  ASSERT_FALSE(session.ok());
+  EXPECT_EQ(ErrnoOf(session.status()), ECONNREFUSED);
+  EXPECT_NE(session.status().message().find("127.0.0.9"), std::string::npos)
+      << session.status();
+}
+
+TEST_F(BlockingSessionTest, ManyThreads) {
+  delay_ = absl::Microseconds(300);
+  auto session = Open();
+  ASSERT_NE(session, nullptr);
+  constexpr int kThreads = 16;
+  constexpr int kRuns = 300;
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < kRuns; ++i) {
+        TestRequest read(Direction::kRead, 256);
+        TestRequest other(Direction::kRead, 64);
+        read.message[0] = static_cast<uint8_t>(t * 16 + i % 16);
+        other.message[0] = static_cast<uint8_t>(read.message[0] + 1);
+        read.request.affinity = static_cast<uint32_t>(t);
+        Request* const requests[] = {&read.request, &other.request};
+        session->Run(absl::MakeSpan(requests, i % 3 == 0 ? 2 : 1), Later());
+        if (read.request.error != 0 || read.data[255] != read.message[0] ||
+            (i % 3 == 0 && other.data[63] != other.message[0])) {
+          ++wrong;
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST_F(BlockingSessionTest, SubmitCompletesWithoutAnyCall) {
+  auto session = Open();
+  ASSERT_NE(session, nullptr);
+  delay_ = absl::Milliseconds(1);
+  for (int i = 0; i < 20; ++i) {
+    absl::Notification done;
+    TestRequest read(Direction::kRead, 512);
+    read.request.context = &done;
+    read.request.done = [](Request* r) {
+      static_cast<absl::Notification*>(r->context)->Notify();
+    };
+    session->Submit(&read.request);
+    ASSERT_TRUE(done.WaitForNotificationWithTimeout(absl::Seconds(60)));
+    EXPECT_EQ(read.request.error, 0);
+    // Once more behind a call that had the poller's role.
+    TestRequest run(Direction::kRead, 512);
+    Request* const requests[] = {&run.request};
+    session->Run(requests, Later());
+  }
+}
+
+TEST_F(BlockingSessionTest, SubmitBesideCalls) {
+  delay_ = absl::Microseconds(200);
+  auto session = Open();
+  ASSERT_NE(session, nullptr);
+  std::atomic<bool> stop{false};
+  std::thread runner([&] {
+    while (!stop) {
+      TestRequest run(Direction::kRead, 64);
+      Request* const requests[] = {&run.request};
+      session->Run(requests, Later());
+    }
+  });
+  for (int i = 0; i < 300; ++i) {
+    absl::Notification done;
+    TestRequest read(Direction::kRead, 512);
+    read.request.context = &done;
+    read.request.done = [](Request* r) {
+      static_cast<absl::Notification*>(r->context)->Notify();
+    };
+    session->Submit(&read.request);
+    ASSERT_TRUE(done.WaitForNotificationWithTimeout(absl::Seconds(60)));
+  }
+  stop = true;
+  runner.join();
+}
+
+TEST_F(BlockingSessionTest, DeadlineGivesUp) {
+  auto session = Open();
+  ASSERT_NE(session, nullptr);
+  {
+    absl::MutexLock lock(&mu_);
+    answer_ = false;
+  }
+  // The poller and a sleeper time out; both paths through the code.
+  std::vector<std::thread> threads;
+  std::atomic<int> local{0};
+  for (int t = 0; t < 3; ++t) {
+    threads.emplace_back([&] {
+      TestRequest read(Direction::kRead, 512);
+      Request* const requests[] = {&read.request};
+      session->Run(requests, Later(absl::Milliseconds(100)));
+      if (read.request.local_error && (read.request.error == ETIMEDOUT ||
+                                       read.request.error == ECONNABORTED)) {
+        ++local;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(local, 3);
+  EXPECT_EQ(session->state(), SessionState::kDisconnected);
+}
+
+TEST_F(BlockingSessionTest, SleeperWithAnEarlierDeadlineTimesOut) {
+  auto session = Open();
+  ASSERT_NE(session, nullptr);
+  {
+    absl::MutexLock lock(&mu_);
+    answer_ = false;
+  }
+  TestRequest slow(Direction::kRead, 512);
+  std::thread poller([&] {
+    Request* const requests[] = {&slow.request};
+    session->Run(requests, Later());
+  });
+  for (bool sent = false; !sent; std::this_thread::yield()) {
+    absl::MutexLock lock(&mu_);
+    sent = !server_.requests.empty();
+  }
+  TestRequest quick(Direction::kRead, 512);
+  Request* const requests[] = {&quick.request};
+  session->Run(requests, Later(absl::Milliseconds(50)));
+  EXPECT_EQ(quick.request.error, ETIMEDOUT);
+  poller.join();
+  EXPECT_EQ(slow.request.error, ECONNABORTED);
+}
+
+TEST_F(BlockingSessionTest, HousekeeperSendsHeartbeats) {
+  options_.heartbeat_interval = absl::Milliseconds(10);
+  options_.heartbeat_missed_max = 1000000;
+  auto session = Open();
+  ASSERT_NE(session, nullptr);
+  for (int i = 0; i < 3; ++i) {
+    {
+      absl::MutexLock lock(&mu_);
+      mu_.Await(absl::Condition(
+          +[](FakeServer* s) { return s->heartbeats > 0; }, &server_));
+      server_.heartbeats = 0;
+    }
+    // Anything received lets the next heartbeat go out.
+    Command([this] { server_.SendImm(0, 0, 0x90000000); });
+  }
+}
+
+TEST_F(BlockingSessionTest, ObserverHearsOfALossWhileIdle) {
+  auto session = Open();
+  ASSERT_NE(session, nullptr);
+  absl::Notification lost;
+  session->SetStateCallback([&](SessionState state, const absl::Status& why) {
+    if (state == SessionState::kDisconnected && !lost.HasBeenNotified()) {
+      EXPECT_FALSE(why.ok());
+      lost.Notify();
+    }
+  });
+  Command([this] { server_.Disconnect(0, 1); });
+  EXPECT_TRUE(lost.WaitForNotificationWithTimeout(absl::Seconds(60)));
+  session->SetStateCallback(nullptr);
+  TestRequest read(Direction::kRead, 512);
+  Request* const requests[] = {&read.request};
+  session->Run(requests, Later());
+  EXPECT_EQ(read.request.error, ECONNABORTED);
+}
+
+TEST_F(BlockingSessionTest, DestructionDisconnectsEveryConnection) {
+  auto session = Open();
+  ASSERT_NE(session, nullptr);
+  session.reset();
+  EXPECT_EQ(server_.disconnects(), 3u);
+}
+
+}  // namespace
+}  // namespace rtrs::client
