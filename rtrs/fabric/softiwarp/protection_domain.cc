@@ -1,0 +1,32 @@
+#include "rtrs/fabric/softiwarp/protection_domain.h"
+
+#include "rtrs/base/status_macros.h"
+
+namespace rtrs::fabric::softiwarp {
+namespace {
+
+class Region : public MemoryRegion {
+ public:
+  Region(StagTable* table, void* address, size_t length, uint32_t stag)
+      : table_(table) {
+    address_ = static_cast<uint8_t*>(address);
+    length_ = length;
+    remote_address_ = reinterpret_cast<uint64_t>(address);
+    lkey_ = rkey_ = stag;
+  }
+  ~Region() override { table_->Deregister(rkey_); }
+
+ private:
+  StagTable* table_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<MemoryRegion>> Pd::RegisterMemory(
+    void* address, size_t length, uint32_t access) {
+  RTRS_ASSIGN_OR_RETURN(const uint32_t stag,
+                        table_->Register(address, length, access, id_));
+  return std::make_unique<Region>(table_, address, length, stag);
+}
+
+}  // namespace rtrs::fabric::softiwarp
