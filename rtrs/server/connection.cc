@@ -23,6 +23,9 @@ namespace {
 
 // Work requests of the longest response: data, invalidation, immediate.
 constexpr uint32_t kMaxResponseWrs = 3;
+// More responses than this in the send queue at once wait for room: memory that
+// long queues walk through costs more than a wait that hardly ever happens.
+constexpr uint32_t kMaxSendDepth = 1024;
 // Receives beyond the requests that the client may have in flight, for
 // heartbeats and for what crosses on the way.
 constexpr uint32_t kSpareReceives = 8;
@@ -87,8 +90,8 @@ absl::Status Connection::SetUp(std::unique_ptr<fabric::ConnectRequest>* request,
   mem_bits_ = wire::MemBits(queue_depth);
   // One less than the device has: fabrics may need a marker of their own.
   const uint32_t device_max = port_->fabric()->device().max_qp_wr - 1;
-  send_depth_ =
-      std::min(device_max, kMaxResponseWrs * queue_depth + kReservedSends);
+  send_depth_ = std::min({device_max, kMaxSendDepth,
+                          kMaxResponseWrs * queue_depth + kReservedSends});
   const uint32_t requests =
       cid_ == 0 ? std::max(queue_depth, wire::kServiceConnectionDepth)
                 : queue_depth;
@@ -174,6 +177,7 @@ void Connection::HandleEvent(const fabric::CmEvent& event) {
       Fail(event.status.ok() ? "disconnected" : event.status.message());
       return;
     default:
+      disconnected_ = true;  // nothing more is to come
       Fail(absl::StrCat(fabric::CmEventName(event.type), ": ",
                         event.status.message()));
       return;

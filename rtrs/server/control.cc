@@ -113,8 +113,13 @@ void Control::PostGone(Path* path) {
 
 void Control::ClosePath(Path* path, absl::string_view why) {
   if (path->state() == PathState::kClosing) return;
-  RTRS_LOG(info, "session \"{}\": path {} closes: {}", path->session()->name(),
-           path->name(), why);
+  if (path->was_up) {
+    RTRS_LOG(info, "session \"{}\": path {} closes: {}",
+             path->session()->name(), path->name(), why);
+  } else {
+    RTRS_LOG_EVERY(info, absl::Seconds(1), "half-open path {} closes: {}",
+                   path->name(), why);
+  }
   path->Move(PathState::kClosing, why);
   for (auto& connection : path->connections) {
     if (connection == nullptr) continue;

@@ -9,7 +9,7 @@
 namespace rtrs::server {
 namespace {
 
-constexpr uint32_t kCqEntries = 16384;
+constexpr uint32_t kCqEntries = 4096;
 // Data moved after which responses are sent without waiting for the end of the
 // round: about the time that a wake-up of the client takes.
 constexpr size_t kPromptBytes = 256 * 1024;

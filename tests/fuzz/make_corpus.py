@@ -49,6 +49,10 @@ def wire():
                           ('discard', discard)):
         seed('io', name, request[:32])
         seed('io_header', name, request[32:])
+        # The same in a chunk of 8 KiB, where its immediate says.
+        data_len = {'write': 4096, 'read': 4096}.get(name, 0)
+        chunk = (bytes(data_len) + request).ljust(8192, b'\0')
+        seed('server_request', name, struct.pack('<H', data_len + 32) + chunk)
     seed('sess_info', 'request', vector('msg-sess-info')[:36])
     seed('sess_info', 'response', vector('msg-sess-info-rsp'))
     seed('open', 'ram0', vector('msg-open')[:264])
