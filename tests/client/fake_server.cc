@@ -143,7 +143,9 @@ void FakeServer::OnInfo(size_t path) {
   PathSide& side = paths_[path];
   names.push_back(Take(wire::DecodeInfoRequest(side.info)).sessname);
   for (auto& [cid, con] : side.cons) {
-    const int count = cid == 0 ? 512 : config.queue_depth;
+    const int count = cid == 0               ? 512
+                      : config.post_receives ? config.queue_depth
+                                             : 0;
     for (int i = 0; i < count; ++i) PostEmptyReceive(con.get());
   }
   if (on_info && on_info(path)) return;
@@ -232,6 +234,10 @@ void FakeServer::SendInvalidate(size_t path, uint16_t cid, uint32_t rkey) {
   wr.opcode = fabric::WrOpcode::kSendWithInv;
   wr.invalidate_rkey = rkey;
   Post(paths_[path].cons[cid].get(), wr);
+}
+
+void FakeServer::PostReceive(size_t path, uint16_t cid) {
+  PostEmptyReceive(paths_[path].cons[cid].get());
 }
 
 void FakeServer::Disconnect(size_t path, uint16_t cid) {

@@ -27,6 +27,7 @@ class FakeServer {
     bool new_rkey = false;      // flag 2, and answers that go with it
     uint32_t info_regions = 1;  // sg_cnt of INFO_RSP without new_rkey
     bool auto_respond = true;   // answers every request with success
+    bool post_receives = true;  // on IO connections, when INFO_REQ comes
     uint32_t capabilities = 0;
   };
 
@@ -57,6 +58,7 @@ class FakeServer {
   void SendBytes(size_t path, uint16_t cid, const std::vector<uint8_t>& bytes,
                  const uint32_t* imm = nullptr);
   void SendInvalidate(size_t path, uint16_t cid, uint32_t rkey);
+  void PostReceive(size_t path, uint16_t cid);
   // Leaves one connection.
   void Disconnect(size_t path, uint16_t cid);
   // The key of a chunk on a path, as told to the client last.
