@@ -1,0 +1,453 @@
+// The checker finds nothing in a conversation that fits, and the one thing
+// that does not where a step was changed.
+#include "tests/pcap/checker.h"
+
+#include <errno.h>
+
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/pcap/conversation.h"
+
+namespace rtrs::pcap {
+namespace {
+
+using ::rnbd::wire::Io;
+using ::rnbd::wire::Op;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+using ::testing::StrEq;
+
+constexpr Io kRead{0, 8, Op::kRead, Io::kSync, 4096, 0};
+constexpr Io kWrite{0, 8, Op::kWrite, 0, 4096, 0};
+constexpr Io kFlush{0, UINT64_MAX, Op::kFlush, Io::kFua, 0, 0};
+constexpr Io kDiscard{0, 0, Op::kDiscard, 0, 65536, 0};
+const std::vector<uint8_t> kData(4096, 0xda);
+
+void AnswerRead(Conversation* c, uint32_t buf_id) {
+  c->Write(1, Sender::kServer, Conversation::kBuffer.address,
+           Conversation::kBuffer.rkey, kData);
+  c->Respond(1, buf_id);
+}
+
+TEST(CheckerTest, WholeConversationFits) {
+  Conversation c;
+  c.Open();
+  c.Io(0, kRead);
+  AnswerRead(&c, 0);
+  c.Io(1, kWrite);
+  c.Io(2, kFlush);
+  c.Io(3, kDiscard);
+  c.Respond(1, 3, EOPNOTSUPP);
+  c.Respond(1, 1);
+  c.Respond(1, 2);
+  c.Immediate(0, Sender::kClient, wire::kHeartbeatImm);
+  c.Immediate(0, Sender::kServer, wire::kHeartbeatAckImm);
+  c.Disconnect(0);
+  EXPECT_THAT(c.Problems(), StrEq(""));
+  EXPECT_EQ(c.summary(0).session_name, "clt");
+  EXPECT_EQ(c.summary(0).requests.at("OPEN"), 1);
+  EXPECT_EQ(c.summary(0).heartbeats, 1);
+  EXPECT_EQ(c.summary(0).state, "closed");
+  EXPECT_EQ(c.summary(1).requests.at("flush"), 1);
+  EXPECT_EQ(c.summary(1).responses, 4);
+  EXPECT_EQ(c.summary(1).errors, 1);
+}
+
+TEST(CheckerTest, NewRkeysFit) {
+  Conversation c(true);
+  c.Open();
+  for (int i = 0; i < 3; ++i) {
+    c.Io(0, kRead);
+    AnswerRead(&c, 0);
+  }
+  EXPECT_THAT(c.Problems(), StrEq(""));
+}
+
+TEST(CheckerTest, InvalidationFits) {
+  Conversation c;
+  c.Open();
+  c.Io(0, kRead, true);
+  c.Write(1, Sender::kServer, Conversation::kBuffer.address,
+          Conversation::kBuffer.rkey, kData);
+  c.SendInvalidate(1, Conversation::kBuffer.rkey);
+  c.Respond(1, 0, 0, true);
+  EXPECT_THAT(c.Problems(), StrEq(""));
+}
+
+TEST(CheckerTest, UnansweredRequestsAreCounted) {
+  Conversation c;
+  c.Open();
+  c.Io(0, kRead);
+  c.Disconnect(1);
+  EXPECT_THAT(c.Problems(), StrEq(""));
+  EXPECT_EQ(c.summary(1).unanswered, 1);
+}
+
+TEST(CheckerTest, CapabilitiesOfBothEndsFit) {
+  Conversation c;
+  c.request.capabilities.bits = wire::Capabilities::kWriteVerifier;
+  c.response.capabilities.bits = wire::Capabilities::kWriteVerifier;
+  c.open_rsp.write_verifier = 7;
+  c.Open();
+  EXPECT_THAT(c.Problems(), StrEq(""));
+}
+
+TEST(CheckerTest, ReconnectFits) {
+  Conversation c;
+  c.Open();
+  c.Disconnect(0);
+  ++c.request.recon_cnt;
+  c.Open();
+  EXPECT_THAT(c.Problems(), StrEq(""));
+}
+
+// Set-up.
+
+TEST(ConnectProblemTest, ForeignMagic) {
+  Conversation c;
+  auto bytes = Encode(c.request);
+  bytes[2] = 0;
+  c.checker().OnRequest(1, {}, bytes);
+  EXPECT_THAT(c.Problems(), HasSubstr("magic"));
+}
+
+TEST(ConnectProblemTest, ReservedBytes) {
+  Conversation c;
+  auto bytes = Encode(c.request);
+  bytes[55] = 1;
+  c.checker().OnRequest(1, {}, bytes);
+  EXPECT_THAT(c.Problems(), HasSubstr("reserved"));
+}
+
+TEST(ConnectProblemTest, Cid1BeforeCid0) {
+  Conversation c;
+  c.SendRequest(1);
+  EXPECT_THAT(c.Problems(), HasSubstr("cid 1 before cid 0"));
+}
+
+TEST(ConnectProblemTest, Cid1BeforeCid0IsAccepted) {
+  Conversation c;
+  c.SendRequest(0);
+  c.SendRequest(1);
+  EXPECT_THAT(c.Problems(), HasSubstr("before cid 0 was accepted"));
+}
+
+TEST(ConnectProblemTest, ReconnectWithTheSameCounter) {
+  Conversation c;
+  c.Connect();
+  c.SendRequest(0);
+  EXPECT_THAT(c.Problems(), HasSubstr("recon_cnt"));
+}
+
+TEST(ConnectProblemTest, CapabilitiesOnlyOfTheServer) {
+  Conversation c;
+  c.response.capabilities.bits = wire::Capabilities::kFence;
+  c.Connect();
+  EXPECT_THAT(c.Problems(), HasSubstr("capabilities announced"));
+}
+
+TEST(ConnectProblemTest, LimitsThatAnImmediateCannotCarry) {
+  Conversation c;
+  c.response.queue_depth = 65535;
+  c.response.max_io_size = 1 << 20;
+  c.SendRequest(0);
+  c.checker().OnAccept(2, c.id(0), Encode(c.response));
+  EXPECT_THAT(c.Problems(), HasSubstr("cannot carry"));
+}
+
+TEST(ConnectProblemTest, AcceptsThatDiffer) {
+  Conversation c;
+  c.SendRequest(0);
+  c.checker().OnAccept(2, c.id(0), Encode(c.response));
+  c.SendRequest(1);
+  ++c.response.max_io_size;
+  --c.response.max_hdr_size;
+  c.checker().OnAccept(4, c.id(1), Encode(c.response));
+  EXPECT_THAT(c.Problems(), HasSubstr("other values than that of cid 0"));
+}
+
+TEST(ConnectProblemTest, RejectWithoutErrno) {
+  Conversation c;
+  c.SendRequest(0);
+  c.checker().OnReject(2, c.id(0), true, "", Encode(wire::ConnectResponse{}));
+  EXPECT_THAT(c.Problems(), HasSubstr("rejected with errno 0"));
+}
+
+TEST(ConnectProblemTest, RejectWithErrnoFits) {
+  Conversation c;
+  c.SendRequest(0);
+  wire::ConnectResponse response;
+  response.error = ENXIO;
+  c.checker().OnReject(2, c.id(0), true, "", Encode(response));
+  EXPECT_THAT(c.Problems(), StrEq(""));
+  EXPECT_EQ(c.summary(0).state, "rejected with errno 6");
+}
+
+TEST(InfoProblemTest, InfoRequestBeforeAllConnections) {
+  Conversation c;
+  c.SendRequest(0);
+  c.checker().OnAccept(2, c.id(0), Encode(c.response));
+  c.Send(0, Sender::kClient, Encode(c.info_request));
+  EXPECT_THAT(c.Problems(), HasSubstr("before every connection was accepted"));
+}
+
+TEST(InfoProblemTest, InfoRequestOnCid1) {
+  Conversation c;
+  c.Connect();
+  c.Send(1, Sender::kClient, Encode(c.info_request));
+  EXPECT_THAT(c.Problems(), HasSubstr("not a SEND with INFO_REQ on cid 0"));
+}
+
+TEST(InfoProblemTest, InfoRequestTwice) {
+  Conversation c;
+  c.Exchange();
+  c.Send(0, Sender::kClient, Encode(c.info_request));
+  EXPECT_THAT(c.Problems(), HasSubstr("behind its INFO_REQ"));
+}
+
+TEST(InfoProblemTest, RegionsThatAreNotAllChunks) {
+  Conversation c;
+  c.info_response.descriptors[0].length -= Conversation::kChunkSize;
+  c.Exchange();
+  EXPECT_THAT(c.Problems(), HasSubstr("describes 3 chunks"));
+}
+
+// Requests.
+
+TEST(RequestProblemTest, OtherRkey) {
+  Conversation c(true);
+  c.Open();
+  c.Io(2, kWrite);
+  c.Respond(1, 2);
+  c.Write(1, Sender::kClient, Conversation::kChunks, Conversation::kRkey,
+          kData);
+  c.Immediate(1, Sender::kClient, 0x1000);
+  EXPECT_THAT(c.Problems(), HasSubstr("with rkey 0x77, it has"));
+}
+
+TEST(RequestProblemTest, ChunkInUse) {
+  Conversation c;
+  c.Open();
+  c.Io(2, kWrite);
+  c.Io(2, kWrite);
+  EXPECT_THAT(c.Problems(), HasSubstr("used again before the response"));
+}
+
+TEST(RequestProblemTest, ReadHeaderAtTheStartOfTheChunk) {
+  Conversation c;
+  c.Open();
+  uint8_t user[Io::kSize];
+  EncodeIo(kRead, user);
+  std::vector<uint8_t> bytes(4096);
+  bytes.insert(bytes.end(), user, user + sizeof(user));
+  uint8_t rtrs[wire::IoHeader::kMaxSize];
+  const wire::IoHeader header{wire::RtrsType::kRead, 32, false, true,
+                              Conversation::kBuffer};
+  bytes.insert(bytes.end(), rtrs, rtrs + EncodeIoHeader(header, rtrs));
+  c.Write(1, Sender::kClient, Conversation::kChunks, Conversation::kRkey,
+          bytes);
+  c.Immediate(1, Sender::kClient, 4096 + 32);
+  EXPECT_THAT(c.Problems(), HasSubstr("chunk written from 0 to 4152"));
+}
+
+TEST(RequestProblemTest, UserMessageLongerThanItsOffset) {
+  Conversation c;
+  c.Open();
+  uint8_t rtrs[wire::IoHeader::kMaxSize];
+  const wire::IoHeader header{wire::RtrsType::kWrite, 33, false, false, {}};
+  std::vector<uint8_t> bytes(32);
+  bytes.insert(bytes.end(), rtrs, rtrs + EncodeIoHeader(header, rtrs));
+  c.Write(1, Sender::kClient, Conversation::kChunks, Conversation::kRkey,
+          bytes);
+  c.Immediate(1, Sender::kClient, 32);
+  EXPECT_THAT(c.Problems(), HasSubstr("in front of offset"));
+}
+
+TEST(RequestProblemTest, WriteBeyondItsChunk) {
+  Conversation c;
+  c.Open();
+  c.Write(1, Sender::kClient, Conversation::kChunks, Conversation::kRkey,
+          std::vector<uint8_t>(Conversation::kChunkSize + 1));
+  c.Immediate(1, Sender::kClient, 32);
+  EXPECT_THAT(c.Problems(), HasSubstr("is not within chunk 0"));
+}
+
+TEST(RequestProblemTest, ImmediateWithoutItsWrite) {
+  Conversation c;
+  c.Open();
+  c.Immediate(1, Sender::kClient, 32);
+  EXPECT_THAT(c.Problems(), HasSubstr("without its RDMA write"));
+}
+
+TEST(RequestProblemTest, UnknownImmediate) {
+  Conversation c;
+  c.Open();
+  c.Immediate(1, Sender::kClient, 0x70000000);
+  EXPECT_THAT(c.Problems(), HasSubstr("immediate 0x70000000 of a client"));
+}
+
+TEST(RequestProblemTest, IoOnTheServiceConnection) {
+  Conversation c;
+  c.Open();
+  uint8_t user[Io::kSize];
+  EncodeIo(kFlush, user);
+  c.Request(0, 0, 0, user, {wire::RtrsType::kRead, 32, false, false, {}});
+  EXPECT_THAT(c.Problems(), HasSubstr("flush on the service connection"));
+}
+
+TEST(RequestProblemTest, FlushAsWrite) {
+  Conversation c;
+  c.Open();
+  uint8_t user[Io::kSize];
+  EncodeIo(kFlush, user);
+  c.Request(1, 0, 0, user, {wire::RtrsType::kWrite, 32, false, false, {}});
+  EXPECT_THAT(c.Problems(), HasSubstr("flush as RTRS WRITE, must be READ"));
+}
+
+TEST(RequestProblemTest, CountThatIsNotTheData) {
+  Conversation c;
+  c.Open();
+  Io io = kWrite;
+  io.length = 512;
+  uint8_t user[Io::kSize];
+  EncodeIo(io, user);
+  c.Request(1, 0, 4096, user, {wire::RtrsType::kWrite, 32, false, false, {}});
+  EXPECT_THAT(c.Problems(), HasSubstr("data_len 4096, must be 32 and 512"));
+}
+
+TEST(RequestProblemTest, DeviceThatIsNotOpen) {
+  Conversation c;
+  c.Open();
+  Io io = kFlush;
+  io.device_id = 9;
+  c.Io(0, io);
+  EXPECT_THAT(c.Problems(), HasSubstr("device 9, not open"));
+}
+
+TEST(RequestProblemTest, OpenBeforeSessInfo) {
+  Conversation c;
+  c.Exchange();
+  c.Request(
+      0, 1, 56,
+      rnbd::wire::Encode(rnbd::wire::Open{rnbd::wire::AccessMode::kRw, "disk"}),
+      {wire::RtrsType::kRead, 264, false, true, {1, 2, 56}});
+  EXPECT_THAT(c.Problems(), HasSubstr("OPEN before SESS_INFO"));
+}
+
+TEST(RequestProblemTest, DescriptorThatIsNotTheData) {
+  Conversation c;
+  c.Open();
+  uint8_t user[Io::kSize];
+  EncodeIo(kRead, user);
+  c.Request(1, 0, 4096, user,
+            {wire::RtrsType::kRead, 32, false, true, {1, 2, 8192}});
+  EXPECT_THAT(c.Problems(), HasSubstr("with a descriptor of 8192"));
+}
+
+// Responses.
+
+TEST(ResponseProblemTest, ChunkNotInUse) {
+  Conversation c;
+  c.Open();
+  c.Respond(1, 3);
+  EXPECT_THAT(c.Problems(), HasSubstr("chunk 3, which is not in use"));
+}
+
+TEST(ResponseProblemTest, OnAnotherConnection) {
+  Conversation c;
+  c.Open();
+  c.Io(0, kFlush);
+  c.Respond(0, 0);
+  EXPECT_THAT(c.Problems(), HasSubstr("to a request of cid 1"));
+}
+
+TEST(ResponseProblemTest, ReadWithoutItsData) {
+  Conversation c;
+  c.Open();
+  c.Io(0, kRead);
+  c.Respond(1, 0);
+  EXPECT_THAT(c.Problems(), HasSubstr("without its data"));
+}
+
+TEST(ResponseProblemTest, DataOfAnotherLength) {
+  Conversation c;
+  c.Open();
+  c.Io(0, kRead);
+  c.Write(1, Sender::kServer, Conversation::kBuffer.address,
+          Conversation::kBuffer.rkey, std::vector<uint8_t>(512));
+  c.Respond(1, 0);
+  EXPECT_THAT(c.Problems(), HasSubstr("512 bytes written"));
+}
+
+TEST(ResponseProblemTest, DataThatNobodyAskedFor) {
+  Conversation c;
+  c.Open();
+  c.Write(1, Sender::kServer, 0x1234, 0x99, kData);
+  EXPECT_THAT(c.Problems(), HasSubstr("RDMA write to 0x1234"));
+}
+
+TEST(ResponseProblemTest, MissingInvalidation) {
+  Conversation c;
+  c.Open();
+  c.Io(0, kRead, true);
+  AnswerRead(&c, 0);
+  EXPECT_THAT(c.Problems(), HasSubstr("without the invalidation asked for"));
+}
+
+TEST(ResponseProblemTest, InvalidationThatNobodyAskedFor) {
+  Conversation c;
+  c.Open();
+  c.Io(0, kRead);
+  c.SendInvalidate(1, Conversation::kBuffer.rkey);
+  EXPECT_THAT(c.Problems(), HasSubstr("rkey 0x99 invalidated"));
+}
+
+TEST(ResponseProblemTest, EmptyWriteAlthoughNewRkeyIsOn) {
+  Conversation c(true);
+  c.Open();
+  c.Io(0, kFlush);
+  c.Immediate(1, Sender::kServer, wire::EncodeIoResponseImm({0, 0, false}));
+  EXPECT_THAT(c.Problems(), HasSubstr("without RKEY_RSP"));
+}
+
+TEST(ResponseProblemTest, OpenRspWithStaleBytes) {
+  Conversation c;
+  c.open_rsp.write_verifier = 7;  // to a client that did not ask
+  c.Open();
+  EXPECT_THAT(c.Problems(), HasSubstr("OPEN_RSP with reserved bytes"));
+}
+
+TEST(ResponseProblemTest, OpenRspWithoutBlockSize) {
+  Conversation c;
+  c.open_rsp.logical_block_size = 0;
+  c.Open();
+  EXPECT_THAT(c.Problems(), HasSubstr("logical block size of 0"));
+}
+
+// Heartbeats.
+
+TEST(HeartbeatProblemTest, OutsideOfCid0) {
+  Conversation c;
+  c.Open();
+  c.Immediate(1, Sender::kServer, wire::kHeartbeatImm);
+  EXPECT_THAT(c.Problems(), StartsWith("heartbeat outside of cid 0"));
+}
+
+TEST(HeartbeatProblemTest, AckOfNothing) {
+  Conversation c;
+  c.Open();
+  c.Immediate(0, Sender::kClient, wire::kHeartbeatAckImm);
+  EXPECT_THAT(c.Problems(), HasSubstr("acknowledged that was not sent"));
+}
+
+TEST(HeartbeatProblemTest, BeforeInfoRsp) {
+  Conversation c;
+  c.Connect();
+  c.Immediate(0, Sender::kClient, wire::kHeartbeatImm);
+  EXPECT_THAT(c.Problems(), HasSubstr("first message is not"));
+}
+
+}  // namespace
+}  // namespace rtrs::pcap
