@@ -3,8 +3,12 @@
 #include <errno.h>
 
 #include "absl/strings/str_cat.h"
+#include "rtrs/base/clock.h"
 #include "rtrs/base/errno_status.h"
+#include "rtrs/base/random.h"
 #include "rtrs/base/status_macros.h"
+#include "rtrs/fabric/softiwarp/softiwarp.h"
+#include "rtrs/fabric/softiwarp/tcp_transport.h"
 
 namespace rnbd::gateway {
 namespace {
@@ -28,6 +32,19 @@ absl::Status CheckBuilt(FabricChoice choice) {
   return absl::InternalError("unknown fabric choice");
 }
 
+rtrs::fabric::SoftiwarpOptions::Crc SoftiwarpCrc(CrcChoice crc) {
+  using Crc = rtrs::fabric::SoftiwarpOptions::Crc;
+  switch (crc) {
+    case CrcChoice::kOn:
+      return Crc::kOn;
+    case CrcChoice::kOff:
+      return Crc::kOff;
+    case CrcChoice::kAuto:
+      break;
+  }
+  return Crc::kAuto;
+}
+
 }  // namespace
 
 absl::Status CheckFabricChoice(FabricChoice choice,
@@ -43,6 +60,16 @@ absl::Status CheckFabricChoice(FabricChoice choice,
     }
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<rtrs::fabric::Fabric>> MakeFabric(
+    FabricChoice choice, CrcChoice crc) {
+  RTRS_RETURN_IF_ERROR(CheckBuilt(choice));
+  rtrs::fabric::SoftiwarpOptions options;
+  options.crc = SoftiwarpCrc(crc);
+  return rtrs::fabric::NewSoftiwarp(
+      options, rtrs::fabric::SystemTcpTransport(), rtrs::Clock::System(),
+      rtrs::Random::System());
 }
 
 }  // namespace rnbd::gateway
