@@ -27,6 +27,19 @@ bad_messages() {
     sort -u
 }
 
+# Whatever a case that failed left behind must not fail the next one.
+clean_up() {
+  local device
+  umount -q /mnt/vm || true
+  nbd-client -d /dev/nbd0 > /dev/null 2>&1 || true
+  for device in /sys/block/rnbd*/rnbd; do
+    [[ ! -e $device ]] || echo force > "$device/unmap_device" || true
+  done
+  for module in rnbd_client rtrs_client rnbd_server rtrs_server nbd; do
+    rmmod "$module" 2> /dev/null || true
+  done
+}
+
 run_case() {
   local name=$1 start=$SECONDS rc=0 limit pid
   limit=$(sed -n 's/^# limit: //p' "$here/cases/$name.sh")
@@ -54,6 +67,7 @@ run_case() {
     printf 'vm %d/%d %s: ok, %d s\n' "$number" "$total" "$name" $((SECONDS - start))
     return
   fi
+  clean_up
   failed+=("$name")
   printf 'vm %d/%d %s: FAILED with %d after %d s; the end of its log:\n' \
     "$number" "$total" "$name" "$rc" $((SECONDS - start))

@@ -46,9 +46,26 @@ void VerbsConnectRequest::Reject(absl::Span<const uint8_t> private_data) {
 
 absl::StatusOr<std::unique_ptr<Listener>> VerbsListener::Create(
     VerbsChannel* channel, const SocketAddress& address, int backlog) {
+  if (address.IsLoopback()) {
+    // Binding would work; reaching it does not.
+    return ErrnoError(EADDRNOTAVAIL,
+                      absl::StrCat("no RDMA over ", address.HostString()));
+  }
   auto listener = std::unique_ptr<VerbsListener>(new VerbsListener(channel));
   listener->address_ = address;
-  if (!address.IsAny() || ListDevices().size() == 1) {
+  const std::string& device = channel->fabric()->device().name;
+  if (!address.IsAny()) {
+    // Asked before binding: the device that has the address may listen there
+    // already, which is no error of this one.
+    const absl::StatusOr<std::string> owner = FindDeviceOfAddress(address);
+    if (!owner.ok() || *owner != device) {
+      return ErrnoError(
+          EADDRNOTAVAIL,
+          absl::StrCat(address.HostString(), " is not of RDMA device ", device,
+                       owner.ok() ? absl::StrCat(" but of ", *owner) : ""));
+    }
+    RTRS_RETURN_IF_ERROR(listener->Bind(address, backlog));
+  } else if (ListDevices().size() == 1) {
     RTRS_RETURN_IF_ERROR(listener->Bind(address, backlog));
   } else {
     for (SocketAddress each : DeviceAddresses(channel->fabric()->context())) {
@@ -75,12 +92,6 @@ absl::Status VerbsListener::Bind(const SocketAddress& address, int backlog) {
                                         " of RDMA device ", device);
   if (rdma_bind_addr(id->get(), const_cast<sockaddr*>(address.addr())) != 0) {
     return ErrnoError(errno, what);
-  }
-  if ((*id)->verbs != nullptr &&
-      (*id)->verbs != channel_->fabric()->context()) {
-    return ErrnoError(EADDRNOTAVAIL,
-                      absl::StrCat(what, ": the address belongs to ",
-                                   ibv_get_device_name((*id)->verbs->device)));
   }
   if (rdma_listen(id->get(), backlog) != 0) return ErrnoError(errno, what);
   address_.set_port(ntohs(rdma_get_src_port(id->get())));
