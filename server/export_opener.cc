@@ -111,6 +111,10 @@ absl::StatusOr<std::unique_ptr<OpenDevice>> ExportOpener::Open(
                           : FileGeometry(fd, device->writable());
   if (!geometry.ok()) return rtrs::Annotate(geometry.status(), shown);
   ChooseDirect(fd, io_, &*geometry);
+  if (geometry->size == 0) {
+    return rtrs::Annotate(rtrs::ErrnoError(ENXIO, "has no block at all"),
+                          shown);
+  }
   if (device->writable()) WarnIfInUse(opened);
   if (!opened.block_device &&
       geometry->size != static_cast<uint64_t>(opened.st.st_size)) {

@@ -224,7 +224,7 @@ void RnbdSession::HandleClose(Request* request) {
           RTRS_LOG(info, "session {}: device {} ({}) closed", shown_name_, id,
                    absl::CHexEscape(shared->name));
           ForgetInWorkers(*shared->backing);
-          shared.reset();
+          shared->LeaveRegistry();
           FinishControl(request, 0);
         });
       });

@@ -1,0 +1,127 @@
+#include "server/daemon.h"
+
+#include <errno.h>
+#include <sys/eventfd.h>
+
+#include <cstdio>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "rtrs/base/clock.h"
+#include "rtrs/base/errno_status.h"
+#include "rtrs/base/log.h"
+#include "rtrs/base/random.h"
+#include "rtrs/base/status_macros.h"
+#include "rtrs/wire/capabilities.h"
+#include "server/fabric_choice.h"
+#include "server/io_priority.h"
+
+namespace rnbd::server {
+namespace {
+
+// Threads that open and close devices: a disk that hangs must not keep others
+// from being opened.
+constexpr int kControlThreads = 4;
+
+}  // namespace
+
+Daemon::Daemon(const DaemonOptions& options)
+    : options_(options),
+      shutdown_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
+      paths_(options.dev_search_path),
+      registry_(rtrs::Random::System()->Uint64()),
+      opener_(&paths_, &registry_, options.io, "/sys") {}
+
+Daemon::~Daemon() { Finish(); }
+
+absl::Status Daemon::Start() {
+  if (!shutdown_.is_set()) return rtrs::ErrnoError(errno, "eventfd");
+  RTRS_ASSIGN_OR_RETURN(fabrics_, MakeFabrics(options_.fabric, options_.crc));
+  RTRS_ASSIGN_OR_RETURN(
+      engines_,
+      StorageEngines::Create(options_.io_engine,
+                             static_cast<int>(options_.server.workers)));
+  control_ = std::make_unique<BlockingPool>("rnbd-control", kControlThreads);
+
+  SessionServices services;
+  services.opener = &opener_;
+  services.control = [this](std::function<void()> task) {
+    control_->Run(std::move(task));
+  };
+  services.realtime_priority = MayUseRealtimePriority();
+  handler_ = std::make_unique<RnbdHandler>(std::move(services));
+
+  std::vector<rtrs::fabric::Fabric*> fabrics;
+  for (const auto& fabric : fabrics_) fabrics.push_back(fabric.get());
+  rtrs::server::ServerOptions server = options_.server;
+  using rtrs::wire::Capabilities;
+  server.capabilities.bits |=
+      Capabilities::kWriteVerifier | Capabilities::kWriteZeroes;
+  RTRS_ASSIGN_OR_RETURN(server_,
+                        rtrs::server::Server::Create(
+                            std::move(fabrics), rtrs::Clock::System(),
+                            rtrs::Random::System(), server, handler_.get()));
+  handler_->services().workers = engines_->Attach(server_.get());
+  RTRS_RETURN_IF_ERROR(Listen());
+  for (int i = 0; i < server_->worker_count(); ++i) {
+    threads_.push_back(
+        std::make_unique<rtrs::server::WorkerThread>(server_->worker(i)));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<rtrs::SocketAddress> Daemon::ListenOn(
+    const rtrs::SocketAddress& address) {
+  absl::StatusOr<rtrs::SocketAddress> bound = server_->Listen(address);
+  if (bound.ok()) return bound;
+  return rtrs::Annotate(bound.status(),
+                        absl::StrCat("cannot listen on ", address.ToString(),
+                                     " (--listen, --port_nr)"));
+}
+
+absl::Status Daemon::Listen() {
+  const std::string fabrics =
+      absl::StrJoin(fabrics_, ", ", [](std::string* out, const auto& fabric) {
+        absl::StrAppend(out, fabric->device().name);
+      });
+  absl::Status refused;
+  uint16_t port = options_.listen[0].port();
+  std::vector<std::string> lines;
+  for (rtrs::SocketAddress address : options_.listen) {
+    // A free port that was found holds for all addresses.
+    if (port != 0) address.set_port(port);
+    const absl::StatusOr<rtrs::SocketAddress> bound = ListenOn(address);
+    if (bound.ok()) {
+      port = bound->port();
+      lines.push_back(
+          absl::StrCat("listening on ", bound->ToString(), " (", fabrics, ")"));
+      continue;
+    }
+    // Without --listen, a machine may lack one of the two loopbacks.
+    const int error = rtrs::ErrnoOf(bound.status());
+    if (options_.listen_given ||
+        (error != EADDRNOTAVAIL && error != EAFNOSUPPORT)) {
+      return bound.status();
+    }
+    RTRS_LOG(info, "{}", bound.status());
+    refused = bound.status();
+  }
+  if (lines.empty()) return refused;
+  for (const std::string& line : lines) std::puts(line.c_str());
+  std::fflush(stdout);
+  return absl::OkStatus();
+}
+
+void Daemon::BeginShutdown() {
+  server_->Shutdown([fd = shutdown_.get()] { eventfd_write(fd, 1); });
+}
+
+void Daemon::Finish() {
+  threads_.clear();
+  control_.reset();
+  if (engines_ != nullptr) engines_->StopThreads();
+  server_.reset();
+}
+
+}  // namespace rnbd::server

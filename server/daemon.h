@@ -1,0 +1,66 @@
+// rnbd-server between its command line and its end: builds the parts, listens,
+// runs the workers, and closes in order.
+#ifndef SERVER_DAEMON_H_
+#define SERVER_DAEMON_H_
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "rtrs/fabric/fabric.h"
+#include "rtrs/server/server.h"
+#include "rtrs/server/worker_thread.h"
+#include "server/blocking_pool.h"
+#include "server/daemon_options.h"
+#include "server/device_registry.h"
+#include "server/export_opener.h"
+#include "server/export_path.h"
+#include "server/rnbd_handler.h"
+#include "server/storage_engines.h"
+#include "server/unique_fd.h"
+
+namespace rnbd::server {
+
+// One thread.
+class Daemon {
+ public:
+  explicit Daemon(const DaemonOptions& options);
+  ~Daemon();
+
+  // Listens, prints a line "listening on ADDRESS:PORT (FABRIC)" per address on
+  // standard output, and starts to serve.
+  absl::Status Start();
+
+  // Begins to close all sessions in order.
+  void BeginShutdown();
+  // Readable when that is done.
+  int shutdown_fd() const { return shutdown_.get(); }
+  // Stops everything. Only when shutdown_fd() is readable.
+  void Finish();
+
+  rtrs::server::Server::Stats stats() const { return server_->stats(); }
+
+ private:
+  absl::Status Listen();
+  absl::StatusOr<rtrs::SocketAddress> ListenOn(
+      const rtrs::SocketAddress& address);
+
+  const DaemonOptions options_;
+  const UniqueFd shutdown_;  // eventfd
+  std::vector<std::unique_ptr<rtrs::fabric::Fabric>> fabrics_;
+  ExportPath paths_;
+  DeviceRegistry registry_;
+  ExportOpener opener_;
+  std::unique_ptr<StorageEngines> engines_;
+  std::unique_ptr<RnbdHandler> handler_;
+  std::unique_ptr<rtrs::server::Server> server_;
+  // Opens and closes devices; its tasks use all of the above.
+  std::unique_ptr<BlockingPool> control_;
+  std::vector<std::unique_ptr<rtrs::server::WorkerThread>> threads_;
+};
+
+}  // namespace rnbd::server
+
+#endif  // SERVER_DAEMON_H_
