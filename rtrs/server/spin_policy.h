@@ -1,9 +1,12 @@
 // How long a worker that has nothing to do should poll before it sleeps.
 //
-// A wake-up costs 35-40 us on virtual machines, more than a small request
-// takes: polling through a short gap saves it. Polling through a long one only
-// takes the core away from others, so the recent gaps decide. No clock of its
-// own; one thread.
+// Waking a core that went idle costs 35-40 us on virtual machines, more than a
+// small request takes: polling through a short gap saves it. Polling through a
+// long one only takes the core away from others, so the recent gaps decide.
+// Between two looks the poller yields. Threads that work for us (the client on
+// the same machine) give the core back within microseconds; one that computes
+// keeps it for milliseconds, and then sleeping is better, since the scheduler
+// prefers who wakes up over who yielded. No clock of its own; one thread.
 #ifndef RTRS_SERVER_SPIN_POLICY_H_
 #define RTRS_SERVER_SPIN_POLICY_H_
 
@@ -12,34 +15,50 @@
 
 namespace rtrs::server {
 
+// Times are in ns of any origin.
 class SpinPolicy {
  public:
+  // A yield that took longer gave the core to a thread that computes.
+  static constexpr int64_t kLongYield = 200'000;
+  // No polling for that long afterwards, twice as long each time.
+  static constexpr int64_t kMinPause = 10'000'000;
+  static constexpr int64_t kMaxPause = 1'000'000'000;
+
   // Never polls longer than `limit_ns` without work; 0: never polls.
   explicit SpinPolicy(int64_t limit_ns) : limit_(limit_ns), gap_(limit_ns) {}
 
-  // There was work at `now` (ns, any origin).
+  // There was work.
   void OnWork(int64_t now) {
-    if (idle_since_ >= 0) {
-      // A long gap counts as four limits: a few short ones outweigh it again.
-      const int64_t gap = std::min(now - idle_since_, 4 * limit_);
-      gap_ += (gap - gap_) / 4;
-      idle_since_ = -1;
-    }
+    if (idle_since_ < 0) return;
+    // A long gap counts as four limits: a few short ones outweigh it again.
+    const int64_t gap = std::min(now - idle_since_, 4 * limit_);
+    gap_ += (gap - gap_) / 4;
+    idle_since_ = -1;
   }
 
-  // There was none at `now`: true if it pays to look again.
+  // There was none: true if it pays to yield and look again.
   bool KeepPolling(int64_t now) {
     if (idle_since_ < 0) idle_since_ = now;
-    if (gap_ >= limit_) return false;
+    if (gap_ >= limit_ || now < paused_until_) return false;
     return now - idle_since_ < std::min(limit_, 2 * gap_ + limit_ / 8);
   }
 
-  int64_t expected_gap() const { return gap_; }
+  // The core was given away from `before` to `now`.
+  void OnYield(int64_t before, int64_t now) {
+    if (now - before > kLongYield) {
+      pause_ = std::clamp(2 * pause_, kMinPause, kMaxPause);
+      paused_until_ = now + pause_;
+    } else if (now - paused_until_ > 2 * pause_) {
+      pause_ = 0;  // it has gone well for long enough
+    }
+  }
 
  private:
   const int64_t limit_;
   int64_t gap_;  // moving average
   int64_t idle_since_ = -1;
+  int64_t pause_ = 0;
+  int64_t paused_until_ = 0;
 };
 
 }  // namespace rtrs::server

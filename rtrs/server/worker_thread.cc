@@ -15,9 +15,6 @@
 namespace rtrs::server {
 namespace {
 
-// A yield that took longer let another thread run: the core is wanted.
-constexpr int64_t kYieldedNs = 5000;
-
 int64_t NowNs() {
   timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -51,17 +48,15 @@ void WorkerThread::Run(int64_t spin_limit_ns) {
   pthread_setname_np(pthread_self(),
                      absl::StrCat("rtrs-worker-", worker_->index()).c_str());
   SpinPolicy policy(spin_limit_ns);
-  bool wanted = false;  // another thread waits for this core
   while (!stop_.load(std::memory_order_acquire)) {
     if (worker_->Progress()) {
       policy.OnWork(NowNs());
-      wanted = false;
       continue;
     }
     const int64_t now = NowNs();
-    if (policy.KeepPolling(now) && !wanted) {
+    if (policy.KeepPolling(now)) {
       sched_yield();
-      wanted = NowNs() - now > kYieldedNs;
+      policy.OnYield(now, NowNs());
       continue;
     }
     Sleep();
