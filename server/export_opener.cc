@@ -58,7 +58,10 @@ uint32_t DirectAlignment(int fd) {
 }
 
 void ChooseDirect(int fd, IoMode io, Geometry* geometry) {
-  if (io == IoMode::kBuffered || geometry->memory_backed) return;
+  if (io == IoMode::kBuffered || io == IoMode::kQueued ||
+      geometry->memory_backed) {
+    return;
+  }
   if (io == IoMode::kAuto && !geometry->block_device) return;
   if (!TurnOnDirect(fd)) return;
   geometry->direct = true;
@@ -72,7 +75,8 @@ void ChooseDirect(int fd, IoMode io, Geometry* geometry) {
   }
 }
 
-InlineIo ChooseInline(const Geometry& geometry) {
+InlineIo ChooseInline(IoMode io, const Geometry& geometry) {
+  if (io == IoMode::kQueued) return InlineIo::kNever;
   if (geometry.memory_backed) return InlineIo::kAlways;
   return geometry.direct ? InlineIo::kNever : InlineIo::kNowait;
 }
@@ -126,7 +130,7 @@ absl::StatusOr<std::unique_ptr<OpenDevice>> ExportOpener::Open(
   }
   device->incarnation = IncarnationOf(fd, opened.block_device);
   device->backing = std::make_unique<Backing>(opened.fd.Release(), *geometry,
-                                              ChooseInline(*geometry));
+                                              ChooseInline(io_, *geometry));
   return device;
 }
 

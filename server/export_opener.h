@@ -19,6 +19,7 @@ enum class IoMode {
   kAuto,      // block devices O_DIRECT, files through the page cache
   kDirect,    // O_DIRECT wherever it is possible
   kBuffered,  // through the page cache
+  kQueued,    // through the page cache, and always by the engine (simulation)
 };
 
 // Any thread. Everything borrowed outlives it.

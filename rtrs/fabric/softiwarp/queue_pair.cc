@@ -446,8 +446,9 @@ void Qp::OnClosingInput() {
 }
 
 std::unique_ptr<ByteStream> Qp::DetachStream() {
-  WatchFor(0);
+  // In this order: not being blocked any more asks to be watched for reading.
   SetBlocked(false);
+  WatchFor(0);
   return std::move(stream_);
 }
 

@@ -1,0 +1,110 @@
+// A client of the simulation: an RTRS client session with one RNBD device in
+// it, and a random workload that is checked against a DiskModel. When its
+// session breaks it begins a new one under the same name. One thread.
+#ifndef TESTS_SIMULATION_SIM_CLIENT_H_
+#define TESTS_SIMULATION_SIM_CLIENT_H_
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "rtrs/base/clock.h"
+#include "rtrs/base/random.h"
+#include "rtrs/client/session.h"
+#include "rtrs/fabric/fabric.h"
+#include "rtrs/wire/rnbd_messages.h"
+#include "tests/simulation/disk_model.h"
+
+namespace rnbd::simulation {
+
+class SimClient : public rtrs::client::SessionObserver {
+ public:
+  struct Stats {
+    uint64_t sessions = 0;   // that came up
+    uint64_t completed = 0;  // operations with success
+    uint64_t aborted = 0;    // operations lost with their path
+  };
+
+  // Borrows everything. `trace` collects what happened, for comparison of two
+  // runs.
+  SimClient(std::string name, rtrs::fabric::Fabric* fabric, rtrs::Clock* clock,
+            rtrs::Random* random, rtrs::SocketAddress server, uint32_t sectors,
+            std::string* trace);
+  ~SimClient() override;
+
+  // One round: starts what can be started, lets the session run.
+  bool Step();
+  absl::Time NextDeadline() const;
+  // No new operations from now on; true once none is left in flight.
+  void Quiesce() { quiesced_ = true; }
+  bool idle() const { return operations_in_flight_ == 0; }
+  // Drops the session without a word, as a crash would.
+  void Crash();
+  // Operations that were answered with an error nobody should see.
+  const std::vector<std::string>& violations() const { return violations_; }
+  const Stats& stats() const { return stats_; }
+  bool open() const { return phase_ == Phase::kOpen; }
+  const std::string& name() const { return name_; }
+  // "" if the whole disk may look like this.
+  std::string CheckDisk(absl::Span<const uint8_t> bytes) {
+    return model_.Check(0, bytes);
+  }
+
+  void OnSessionState(rtrs::client::SessionState state,
+                      const absl::Status& why) override;
+
+ private:
+  enum class Phase {
+    kDown,        // no session; a new one begins at retry_at_
+    kConnecting,  // the session is on its way up
+    kSessInfo,    // SESS_INFO is out
+    kOpening,     // OPEN is out
+    kOpen,        // operations run
+  };
+  struct Operation {
+    SimClient* client = nullptr;
+    rtrs::client::Request request;
+    std::vector<uint8_t> message;
+    std::vector<uint8_t> data;
+    wire::Io io;
+    uint32_t first = 0;
+    uint32_t count = 0;
+    uint64_t stamp = 0;
+    bool busy = false;
+  };
+
+  void Begin();
+  void End();
+  void SendControl(std::vector<uint8_t> message, uint32_t reply_length);
+  void OnControlDone();
+  void StartOperation();
+  void Finish(Operation* operation);
+  void Trace(const std::string& what);
+
+  const std::string name_;
+  rtrs::fabric::Fabric* const fabric_;
+  rtrs::Clock* const clock_;
+  rtrs::Random* const random_;
+  const rtrs::SocketAddress server_;
+  std::string* const trace_;
+  DiskModel model_;
+  Phase phase_ = Phase::kDown;
+  absl::Time retry_at_ = absl::InfinitePast();
+  bool quiesced_ = false;
+  bool ended_ = false;  // the session is closed and can be taken down
+  int operations_in_flight_ = 0;
+  uint64_t next_stamp_ = 1;
+  uint32_t device_id_ = 0;
+  Operation control_;
+  std::vector<std::unique_ptr<Operation>> operations_;
+  std::vector<std::string> violations_;
+  Stats stats_;
+  std::unique_ptr<rtrs::fabric::EventChannel> channel_;
+  std::unique_ptr<rtrs::client::Session> session_;
+};
+
+}  // namespace rnbd::simulation
+
+#endif  // TESTS_SIMULATION_SIM_CLIENT_H_
