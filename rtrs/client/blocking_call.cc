@@ -54,7 +54,7 @@ void BlockingSessionImpl::DrainSubmissions() {
 
 void BlockingSessionImpl::MarkDone(const Call* self, WakeList* wake) {
   if (done_calls_ == nullptr) return;
-  absl::MutexLock lock(&role_mu_);
+  MutexLock lock(&role_mu_);
   while (done_calls_ != nullptr) {
     Call* const call = done_calls_;
     done_calls_ = call->next_done;
@@ -76,7 +76,7 @@ void BlockingSessionImpl::SendSubmissions(WakeList* wake) {
   MarkDone(nullptr, wake);
   // Whoever sleeps on the descriptor armed it before; what could not be sent
   // at once needs his help.
-  absl::MutexLock lock(&role_mu_);
+  MutexLock lock(&role_mu_);
   if (housekeeper_polls_ || !poller_) {
     if (async_in_flight_ == 0) return;
     async_waits_ = true;
@@ -100,7 +100,7 @@ void BlockingSessionImpl::WakeAll(WakeList* wake) {
 }
 
 bool BlockingSessionImpl::TryTakeRole(Call* self) {
-  absl::MutexLock lock(&role_mu_);
+  MutexLock lock(&role_mu_);
   return TryTakeRoleLocked(self);
 }
 
@@ -124,7 +124,7 @@ void BlockingSessionImpl::RemoveSleeper(Call* call) {
 }
 
 void BlockingSessionImpl::LeaveRole(WakeList* wake) {
-  absl::MutexLock lock(&role_mu_);
+  MutexLock lock(&role_mu_);
   // The oldest: its answer is likely to be the next.
   Call* const heir = first_sleeper_;
   polling_call_ = heir;
@@ -235,7 +235,7 @@ void BlockingSessionImpl::SleepAsPoller(const Call& self) {
 
 bool BlockingSessionImpl::WaitForTurn(Call* self) {
   {
-    absl::MutexLock lock(&role_mu_);
+    MutexLock lock(&role_mu_);
     if (self->done) return false;
     if (TryTakeRoleLocked(self)) return true;
     self->word.Set(kAsleep);
@@ -256,7 +256,7 @@ bool BlockingSessionImpl::WaitForTurn(Call* self) {
         absl::Nanoseconds(std::min(self->deadline_ns, self->log_ns) - now));
   }
   {
-    absl::MutexLock lock(&role_mu_);
+    MutexLock lock(&role_mu_);
     if (!self->asleep) return self->word.Get() == kMustPoll;
     RemoveSleeper(self);
   }

@@ -129,13 +129,13 @@ void BlockingSessionImpl::OnSessionState(SessionState state,
                                          const absl::Status& why) {
   state_.store(state, std::memory_order_release);
   why_ = why;
-  absl::MutexLock lock(&callback_mu_);
+  MutexLock lock(&callback_mu_);
   if (callback_) callback_(state, why);
 }
 
 void BlockingSessionImpl::SetStateCallback(
     std::function<void(SessionState, const absl::Status&)> callback) {
-  absl::MutexLock lock(&callback_mu_);
+  MutexLock lock(&callback_mu_);
   callback_ = std::move(callback);
 }
 
@@ -151,7 +151,7 @@ void BlockingSessionImpl::WatchChannel(bool on) {
 bool BlockingSessionImpl::HousekeeperPolls(uint64_t* seen_calls) {
   const uint64_t calls = calls_.load(std::memory_order_relaxed);
   const bool quiet = std::exchange(*seen_calls, calls) == calls;
-  absl::MutexLock lock(&role_mu_);
+  MutexLock lock(&role_mu_);
   if (!poller_ && (quiet || async_waits_)) {
     poller_ = housekeeper_polls_ = true;
   }
@@ -162,7 +162,7 @@ absl::Duration BlockingSessionImpl::PollAsHousekeeper(WakeList* wake) {
   {
     // A call may have taken the role and sleep on the descriptor: it relies on
     // what it armed.
-    absl::MutexLock lock(&role_mu_);
+    MutexLock lock(&role_mu_);
     if (!housekeeper_polls_) return kLookInterval;
   }
   DrainSubmissions();
@@ -171,7 +171,7 @@ absl::Duration BlockingSessionImpl::PollAsHousekeeper(WakeList* wake) {
   if (busy || !submissions_.empty() || !channel_->Arm()) {
     return absl::ZeroDuration();
   }
-  absl::MutexLock lock(&role_mu_);
+  MutexLock lock(&role_mu_);
   async_waits_ = async_in_flight_ > 0;
   WatchChannel(housekeeper_polls_);
   return std::min(kRoleInterval,

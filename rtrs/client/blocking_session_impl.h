@@ -22,7 +22,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "rtrs/base/mutex.h"
 #include "rtrs/client/blocking_session.h"
 #include "rtrs/client/engine_lock.h"
 #include "rtrs/client/spin_budget.h"
@@ -120,7 +120,7 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
   SessionLimits limits_;  // fixed before Open returns
   std::atomic<SessionState> state_{SessionState::kIdle};
   absl::Status why_;  // of the last state, while connecting and closing
-  absl::Mutex callback_mu_;
+  Mutex callback_mu_;
   std::function<void(SessionState, const absl::Status&)> callback_
       ABSL_GUARDED_BY(callback_mu_);
 
@@ -135,7 +135,7 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
   SpinBudget spin_ ABSL_GUARDED_BY(engine_);
 
   // Taken behind the engine, if both.
-  absl::Mutex role_mu_;
+  Mutex role_mu_;
   bool poller_ ABSL_GUARDED_BY(role_mu_) = false;  // somebody has the role
   bool housekeeper_polls_ ABSL_GUARDED_BY(role_mu_) = false;  // and it is him
   bool watching_ ABSL_GUARDED_BY(role_mu_) = false;     // he, the descriptor

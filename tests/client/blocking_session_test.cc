@@ -5,17 +5,19 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <functional>
+#include <future>
 #include <map>
 #include <memory>
 #include <thread>
 #include <utility>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
-#include "absl/synchronization/notification.h"
 #include "rtrs/base/clock.h"
 #include "rtrs/base/errno_status.h"
+#include "rtrs/base/mutex.h"
 #include "tests/client/fake_server.h"
 #include "tests/client/served_fabric.h"
 #include "tests/client/session_fixture.h"
@@ -26,6 +28,19 @@ namespace {
 absl::Time Later(absl::Duration d = absl::Seconds(60)) {
   return Clock::System()->Now() + d;
 }
+
+// Said once, heard by one thread.
+class Event {
+ public:
+  void Notify() { said_.set_value(); }
+  bool Wait() {
+    return said_.get_future().wait_for(std::chrono::seconds(60)) ==
+           std::future_status::ready;
+  }
+
+ private:
+  std::promise<void> said_;
+};
 
 class BlockingSessionTest : public testing::Test {
  protected:
@@ -38,13 +53,14 @@ class BlockingSessionTest : public testing::Test {
 
   // Reads answer with the first byte of their message, after `delay_`.
   absl::Time Serve() {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     while (server_.Step()) {
     }
     if (command_) {
       command_();
       command_ = nullptr;
     }
+    changed_.notify_all();
     const absl::Time now = Clock::System()->Now();
     for (; seen_ < server_.requests.size(); ++seen_) {
       if (answer_) due_.emplace(now + delay_, seen_);
@@ -64,10 +80,9 @@ class BlockingSessionTest : public testing::Test {
 
   // Lets the server do something, in the thread that moves it, and soon.
   void Command(std::function<void()> command) {
-    absl::MutexLock lock(&mu_);
+    std::unique_lock<Mutex> lock(mu_);
     command_ = std::move(command);
-    mu_.Await(absl::Condition(
-        +[](std::function<void()>* c) { return !*c; }, &command_));
+    changed_.wait(lock, [this] { return !command_; });
   }
 
   std::unique_ptr<BlockingSession> Open() {
@@ -77,7 +92,8 @@ class BlockingSessionTest : public testing::Test {
   }
 
   ServedFabric fabric_;
-  absl::Mutex mu_;
+  Mutex mu_;
+  std::condition_variable_any changed_;
   FakeServer server_;
   SessionOptions options_;
   absl::Duration delay_ = absl::ZeroDuration();
@@ -146,14 +162,14 @@ TEST_F(BlockingSessionTest, SubmitCompletesWithoutAnyCall) {
   ASSERT_NE(session, nullptr);
   delay_ = absl::Milliseconds(1);
   for (int i = 0; i < 20; ++i) {
-    absl::Notification done;
+    Event done;
     TestRequest read(Direction::kRead, 512);
     read.request.context = &done;
     read.request.done = [](Request* r) {
-      static_cast<absl::Notification*>(r->context)->Notify();
+      static_cast<Event*>(r->context)->Notify();
     };
     session->Submit(&read.request);
-    ASSERT_TRUE(done.WaitForNotificationWithTimeout(absl::Seconds(60)));
+    ASSERT_TRUE(done.Wait());
     EXPECT_EQ(read.request.error, 0);
     // Once more behind a call that had the poller's role.
     TestRequest run(Direction::kRead, 512);
@@ -175,14 +191,14 @@ TEST_F(BlockingSessionTest, SubmitBesideCalls) {
     }
   });
   for (int i = 0; i < 300; ++i) {
-    absl::Notification done;
+    Event done;
     TestRequest read(Direction::kRead, 512);
     read.request.context = &done;
     read.request.done = [](Request* r) {
-      static_cast<absl::Notification*>(r->context)->Notify();
+      static_cast<Event*>(r->context)->Notify();
     };
     session->Submit(&read.request);
-    ASSERT_TRUE(done.WaitForNotificationWithTimeout(absl::Seconds(60)));
+    ASSERT_TRUE(done.Wait());
   }
   stop = true;
   runner.join();
@@ -192,7 +208,7 @@ TEST_F(BlockingSessionTest, DeadlineGivesUp) {
   auto session = Open();
   ASSERT_NE(session, nullptr);
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     answer_ = false;
   }
   // The poller and a sleeper time out; both paths through the code.
@@ -218,7 +234,7 @@ TEST_F(BlockingSessionTest, SleeperWithAnEarlierDeadlineTimesOut) {
   auto session = Open();
   ASSERT_NE(session, nullptr);
   {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     answer_ = false;
   }
   TestRequest slow(Direction::kRead, 512);
@@ -227,7 +243,7 @@ TEST_F(BlockingSessionTest, SleeperWithAnEarlierDeadlineTimesOut) {
     session->Run(requests, Later());
   });
   for (bool sent = false; !sent; std::this_thread::yield()) {
-    absl::MutexLock lock(&mu_);
+    MutexLock lock(&mu_);
     sent = !server_.requests.empty();
   }
   TestRequest quick(Direction::kRead, 512);
@@ -245,9 +261,8 @@ TEST_F(BlockingSessionTest, HousekeeperSendsHeartbeats) {
   ASSERT_NE(session, nullptr);
   for (int i = 0; i < 3; ++i) {
     {
-      absl::MutexLock lock(&mu_);
-      mu_.Await(absl::Condition(
-          +[](FakeServer* s) { return s->heartbeats > 0; }, &server_));
+      std::unique_lock<Mutex> lock(mu_);
+      changed_.wait(lock, [this] { return server_.heartbeats > 0; });
       server_.heartbeats = 0;
     }
     // Anything received lets the next heartbeat go out.
@@ -258,15 +273,15 @@ TEST_F(BlockingSessionTest, HousekeeperSendsHeartbeats) {
 TEST_F(BlockingSessionTest, ObserverHearsOfALossWhileIdle) {
   auto session = Open();
   ASSERT_NE(session, nullptr);
-  absl::Notification lost;
+  Event lost;
   session->SetStateCallback([&](SessionState state, const absl::Status& why) {
-    if (state == SessionState::kDisconnected && !lost.HasBeenNotified()) {
+    if (state == SessionState::kDisconnected) {
       EXPECT_FALSE(why.ok());
       lost.Notify();
     }
   });
   Command([this] { server_.Disconnect(0, 1); });
-  EXPECT_TRUE(lost.WaitForNotificationWithTimeout(absl::Seconds(60)));
+  EXPECT_TRUE(lost.Wait());
   session->SetStateCallback(nullptr);
   TestRequest read(Direction::kRead, 512);
   Request* const requests[] = {&read.request};
