@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <sys/eventfd.h>
 
-#include <cstdio>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -81,21 +80,15 @@ absl::StatusOr<rtrs::SocketAddress> Daemon::ListenOn(
 }
 
 absl::Status Daemon::Listen() {
-  const std::string fabrics =
-      absl::StrJoin(fabrics_, ", ", [](std::string* out, const auto& fabric) {
-        absl::StrAppend(out, fabric->device().name);
-      });
   absl::Status refused;
   uint16_t port = options_.listen[0].port();
-  std::vector<std::string> lines;
   for (rtrs::SocketAddress address : options_.listen) {
     // A free port that was found holds for all addresses.
     if (port != 0) address.set_port(port);
     const absl::StatusOr<rtrs::SocketAddress> bound = ListenOn(address);
     if (bound.ok()) {
       port = bound->port();
-      lines.push_back(
-          absl::StrCat("listening on ", bound->ToString(), " (", fabrics, ")"));
+      addresses_.push_back(*bound);
       continue;
     }
     // Without --listen, a machine may lack one of the two loopbacks.
@@ -107,10 +100,14 @@ absl::Status Daemon::Listen() {
     RTRS_LOG(info, "{}", bound.status());
     refused = bound.status();
   }
-  if (lines.empty()) return refused;
-  for (const std::string& line : lines) std::puts(line.c_str());
-  std::fflush(stdout);
-  return absl::OkStatus();
+  return addresses_.empty() ? refused : absl::OkStatus();
+}
+
+std::string Daemon::FabricNames() const {
+  return absl::StrJoin(fabrics_, ", ",
+                       [](std::string* out, const auto& fabric) {
+                         absl::StrAppend(out, fabric->device().name);
+                       });
 }
 
 void Daemon::BeginShutdown() {

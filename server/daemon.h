@@ -4,11 +4,13 @@
 #define SERVER_DAEMON_H_
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "rtrs/base/socket_address.h"
 #include "rtrs/fabric/fabric.h"
 #include "rtrs/server/server.h"
 #include "rtrs/server/worker_thread.h"
@@ -29,9 +31,14 @@ class Daemon {
   explicit Daemon(const DaemonOptions& options);
   ~Daemon();
 
-  // Listens, prints a line "listening on ADDRESS:PORT (FABRIC)" per address on
-  // standard output, and starts to serve.
+  // Listens and starts to serve.
   absl::Status Start();
+  // Where; valid after Start.
+  const std::vector<rtrs::SocketAddress>& addresses() const {
+    return addresses_;
+  }
+  // What over: "softiwarp".
+  std::string FabricNames() const;
 
   // Begins to close all sessions in order.
   void BeginShutdown();
@@ -59,6 +66,7 @@ class Daemon {
   // Opens and closes devices; its tasks use all of the above.
   std::unique_ptr<BlockingPool> control_;
   std::vector<std::unique_ptr<rtrs::server::WorkerThread>> threads_;
+  std::vector<rtrs::SocketAddress> addresses_;
 };
 
 }  // namespace rnbd::server

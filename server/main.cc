@@ -11,10 +11,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <string>
 #include <utility>
 #include <variant>
 
-#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "rtrs/base/log.h"
@@ -109,6 +109,13 @@ int Run(const DaemonOptions& options) {
     RTRS_LOG(critical, "{}", status);
     return kFailure;
   }
+  // For scripts, which read it to learn the port.
+  const std::string fabrics = daemon.FabricNames();
+  for (const rtrs::SocketAddress& address : daemon.addresses()) {
+    std::printf("listening on %s (%s)\n", address.ToString().c_str(),
+                fabrics.c_str());
+  }
+  std::fflush(stdout);
   RTRS_LOG(info, "rnbd-server {} serves {} with {} workers", kVersion,
            options.dev_search_path, options.server.workers);
   sd_notifyf(0, "READY=1\nSTATUS=Serving %s", options.dev_search_path.c_str());
