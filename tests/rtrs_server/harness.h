@@ -60,12 +60,56 @@ class FakeHandler : public Handler {
   std::vector<uint8_t> written;
 };
 
-// The loopback fabric with limits of the test's choice.
+// An event channel that keeps disconnects to itself when told so, as if the
+// peer never answered.
+class DeafChannel : public fabric::EventChannel {
+ public:
+  DeafChannel(std::unique_ptr<fabric::EventChannel> inner, const bool* deaf)
+      : inner_(std::move(inner)), deaf_(deaf) {}
+  absl::StatusOr<std::unique_ptr<fabric::CompletionQueue>> CreateCq(
+      uint32_t entries) override {
+    return inner_->CreateCq(entries);
+  }
+  absl::StatusOr<std::unique_ptr<fabric::QueuePair>> CreateQp(
+      const fabric::QueuePairInit& init) override {
+    return inner_->CreateQp(init);
+  }
+  absl::StatusOr<std::unique_ptr<fabric::Listener>> Listen(
+      const SocketAddress& address, int backlog) override {
+    return inner_->Listen(address, backlog);
+  }
+  bool Progress() override { return inner_->Progress(); }
+  void Flush() override { inner_->Flush(); }
+  bool NextEvent(fabric::CmEvent* event) override {
+    while (inner_->NextEvent(event)) {
+      if (!*deaf_ || event->type != fabric::CmEvent::Type::kDisconnected) {
+        return true;
+      }
+    }
+    return false;
+  }
+  int fd() const override { return inner_->fd(); }
+  bool Arm() override { return inner_->Arm(); }
+  absl::Time NextDeadline() const override { return inner_->NextDeadline(); }
+
+ private:
+  std::unique_ptr<fabric::EventChannel> inner_;
+  const bool* deaf_;
+};
+
+// The loopback fabric with limits of the test's choice, for the server.
 class TestFabric : public fabric::LoopbackFabric {
  public:
   TestFabric() : limits(LoopbackFabric::device()) {}
   const fabric::DeviceAttr& device() const override { return limits; }
+  absl::StatusOr<std::unique_ptr<fabric::EventChannel>> CreateEventChannel()
+      override {
+    auto channel = LoopbackFabric::CreateEventChannel();
+    if (!channel.ok()) return channel;
+    return std::make_unique<DeafChannel>(*std::move(channel), &deaf);
+  }
   fabric::DeviceAttr limits;
+  bool deaf = false;
 };
 
 class ServerTest : public testing::Test {

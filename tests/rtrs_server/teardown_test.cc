@@ -256,5 +256,17 @@ TEST_F(TeardownTest, HundredSessionsLeaveNothingBehind) {
   EXPECT_EQ(handler.downs.size(), 100u);
 }
 
+TEST_F(TeardownTest, UnansweredDisconnectIsGivenUp) {
+  Start();
+  auto client = Connected("a", 3);  // the last is of worker 1
+  fabric.deaf = true;
+  handler.sessions[0]->Disconnect();
+  Settle();
+  EXPECT_EQ(server->stats().sessions, 1u);
+  EXPECT_EQ(server->worker(1)->NextDeadline(), clock.Now() + absl::Seconds(10));
+  clock.Advance(absl::Seconds(10));
+  ExpectEmpty();
+}
+
 }  // namespace
 }  // namespace rtrs::server
