@@ -64,6 +64,93 @@ def wire():
         seed('immediate', name, struct.pack('>I', imm) + struct.pack('<H', 512))
 
 
+# FPDUs by what they are. The STag a1b2c3d4 is that of fpdu_fuzzer.cc.
+FPDUS = {
+    'send': '''001a4143 00000000 00000000 00000001 00000000 1122334455667788
+               4408f791''',
+    'write': '''001ec140 a1b2c3d4 0000000000001000
+                000102030405060708090a0b0c0d0e0f 6f7cbea7''',
+    'immediate': '''001a4148 00000000 00000000 00000002 00000000
+                    2000000500000000 2793ab4b''',
+    'send_invalidate': '''00124144 a1b2c3d4 00000000 00000004 00000000
+                          4d82685e''',
+    'rtr': '000ec140 00000000 0000000000000000 a30572ab',
+    'terminate': '''00264147 00000000 00000002 00000001 00000000 1100c000
+                    001ec140 a1b2c3d4 00007f1234567000 04cc5006''',
+    'send_padded': '''00174143 00000000 00000000 00000001 00000000 68656c6c
+                      6f000000 b990b10c''',
+    'paired_immediate': '''001a4148 00000000 00000000 00000003 00000000
+                           2000000500000001 41281289''',
+    'paired_send': '''001a4143 00000000 00000000 00000004 00000000
+                      0400050078563412 7548a8bc''',
+    'write_first': '00168140 a1b2c3d4 0000000000001000 0000000000000000 4a98c5e4',
+    'write_last': '0011c140 a1b2c3d4 0000000000001008 01020300 7ca65104',
+}
+
+
+def with_msn(fpdu, msn):
+    return fpdu[:12] + struct.pack('>I', msn) + fpdu[16:]
+
+
+def fpdu_stream(names):
+    """The FPDUs one behind the other, with message numbers as they must be."""
+    stream = b''
+    msn = 1
+    for name in names.split():
+        fpdu = bytes.fromhex(FPDUS[name])
+        if not fpdu[2] & 0x80 and name != 'terminate':
+            fpdu = with_msn(fpdu, msn)
+            msn += 1
+        stream += fpdu
+    return stream
+
+
+def iwarp():
+    crc, seal, paired = 1, 2, 4
+    for name, names in (
+            ('write_immediate', 'rtr write immediate'),
+            ('send', 'rtr send send_padded'),
+            ('paired', 'paired_immediate paired_send'),
+            ('segments', 'write_first write_last immediate'),
+            ('invalidate', 'send send_invalidate'),
+            ('terminate', 'send terminate')):
+        stream = fpdu_stream(names)
+        seed('fpdu', name, bytes([paired, 1]) + stream)
+        seed('fpdu', name + '_crc', bytes([crc | seal | paired, 2]) + stream)
+    # A large write, which is received straight into its memory.
+    large = bytes.fromhex('4e2ec140 a1b2c3d4 0000000000000000')
+    seed('fpdu', 'large', bytes([0, 3]) + large + bytes(20000) + bytes(4))
+    seed('terminate', 'stag', bytes.fromhex(FPDUS['terminate'])[20:-4])
+    seed('terminate', 'crc', bytes.fromhex('20020000'))
+    seed('terminate', 'no_buffer', bytes.fromhex(
+        '1202c000 001a4143 00000000 00000000 00000007 00000000'))
+
+    request = vector('msg-conn-req-first')
+    response = vector('msg-conn-rsp')
+    seed('mpa', 'request_1', b'MPA ID Req Frame' +
+         bytes.fromhex('00010038') + request)
+    seed('mpa', 'request_2', b'MPA ID Req Frame' + bytes.fromhex(
+        '50020044 80008000 53574631 0007fd00') + request)
+    seed('mpa', 'reply', b'MPA ID Rep Frame' + bytes.fromhex(
+        '50020044 80008000 53574631 0007fd00') + response)
+    seed('mpa', 'reject', b'MPA ID Rep Frame' + bytes.fromhex('20010000'))
+
+
+def roce():
+    ip_and_udp = 28
+    for path in sorted((DATA / 'vectors').glob('pkt-*.hex')):
+        seed('roce_packet', path.stem, vector(path.stem)[ip_and_udp:])
+
+
+def pcap():
+    """The begin of a capture: set-up and the first requests."""
+    capture = (DATA / 'pcap' / 'rnbd-mtu4200-invN.pcap').read_bytes()
+    at = 24
+    for _ in range(45):
+        at += 16 + struct.unpack_from('<I', capture, at + 8)[0]
+    seed('pcap', 'roce', capture[:at])
+
+
 def base():
     for name, text in (('ipv4', 'ip:192.0.2.1'),
                        ('pair', 'ip:192.0.2.1@ip:192.0.2.2'),
@@ -75,3 +162,6 @@ def base():
 if __name__ == '__main__':
     wire()
     base()
+    iwarp()
+    roce()
+    pcap()

@@ -42,7 +42,7 @@ for target in "$build"/tests/fuzz/*_fuzzer; do
   seeds=$root/tests/data/corpus/$name
   found=$(mktemp -d)
   # max_total_time is a guard against a hang, not what ends a run.
-  if timeout 120 "$target" -runs="$runs" -max_total_time=10 -seed=1 \
+  if timeout 120 "$target" -runs="$runs" -max_total_time=30 -seed=1 \
     -timeout=10 -print_final_stats=1 \
     -artifact_prefix="$build/crashes/$name-" "$found" "$seeds" >"$log" 2>&1; then
     count=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
