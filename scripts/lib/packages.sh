@@ -7,14 +7,14 @@ packages_demo="
   ca-certificates ccache e2fsprogs fio g++ libabsl-dev libcli11-dev libfmt-dev
   libibverbs-dev libisal-dev libnbd-bin libnbd-dev librdmacm-dev libspdlog-dev
   libsystemd-dev liburing-dev meson nbd-client nbdkit nbdkit-plugin-dev
-  ninja-build nlohmann-json3-dev pkg-config procps python3 python3-libnbd
+  ninja-build nlohmann-json3-dev perl pkg-config procps python3 python3-libnbd
   qemu-utils"
 
 # What the tests need on top of that.
 packages_test="
   $packages_demo
   busybox-static clang clang-14 clang-format-14 cpio iproute2 kmod
-  libclang-rt-14-dev libgmock-dev libgtest-dev perl qemu-system-x86 shellcheck
+  libclang-rt-14-dev libgmock-dev libgtest-dev qemu-system-x86 shellcheck
   tcpdump tshark xz-utils"
 
 package_missing() {
