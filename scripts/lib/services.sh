@@ -35,11 +35,15 @@ start_server() {
 start_nbdkit() {
   local log=$1 socket=$2
   shift 2
-  nbdkit -f -U "$socket" -P "$socket.pid" "${build:?}/nbdkit-plugin/nbdkit-rnbd-plugin.so" \
+  nbdkit -f -U "$socket" "${build:?}/nbdkit-plugin/nbdkit-rnbd-plugin.so" \
     "$@" > "$log" 2>&1 < /dev/null &
   pids+=($!)
-  wait_for "nbdkit on $socket" "$log" test -s "$socket.pid"
+  # The socket is there before the plugin has connected; an answer comes after.
+  wait_for "socket of nbdkit" "$log" test -S "$socket"
+  wait_for "answer from nbdkit" "$log" answers "$socket"
 }
+
+answers() { timeout 60 nbdinfo --size "nbd+unix:///?socket=$1" > /dev/null 2>&1; }
 
 # The last one started ends first: the client before its server.
 stop_services() {

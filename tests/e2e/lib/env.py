@@ -8,6 +8,8 @@ import pathlib
 import random
 import re
 import secrets
+import socket
+import struct
 import subprocess
 
 import nbd
@@ -17,6 +19,8 @@ from .checks import Failure, Skip, check
 from .process import PATIENCE, Process, wait_until
 
 _SUPPRESSIONS = pathlib.Path(__file__).resolve().parent / 'suppressions'
+_NBD_OPTION_MAGIC = 0x49484156454f5054
+_NBD_OPT_ABORT = 2
 
 
 class Server(Process):
@@ -44,13 +48,25 @@ class Nbdkit(Process):
     def __init__(self, env, parameters, options=()):
         number = env.next_number()
         self.socket = str(env.tmp / f'nbd{number}.sock')
-        pid_file = env.tmp / f'nbdkit{number}.pid'
-        command = ['nbdkit', '-f', '-U', self.socket, '-P', pid_file, *options, env.plugin,
-                   *parameters]
+        command = ['nbdkit', '-f', '-U', self.socket, *options, env.plugin, *parameters]
         super().__init__('nbdkit', command, env.log_path('nbdkit'),
                          env=env.variables(preloaded=True))
-        # nbdkit writes it when it is ready to accept.
-        wait_until(lambda: pid_file.exists() and pid_file.stat().st_size > 0, 'ready nbdkit', self)
+        # It listens, and writes a pid file, before the plugin has connected; it greets after.
+        wait_until(self._greets, 'greeting from nbdkit', self)
+
+    def _greets(self):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE)
+            try:
+                client.connect(self.socket)
+                greeting = client.recv(18, socket.MSG_WAITALL)
+                if not greeting.startswith(b'NBDMAGIC'):
+                    return False
+                client.sendall(struct.pack('>IQII', 3, _NBD_OPTION_MAGIC, _NBD_OPT_ABORT, 0))
+                client.recv(20, socket.MSG_WAITALL)
+            except (FileNotFoundError, ConnectionError):
+                return False
+        return True
 
     def uri(self, export=''):
         return f'nbd+unix:///{export}?socket={self.socket}'
