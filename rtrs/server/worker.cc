@@ -64,7 +64,7 @@ WorkerImpl::~WorkerImpl() {
 void WorkerImpl::Post(std::function<void()> task) { PostTask(std::move(task)); }
 
 void WorkerImpl::PostTask(absl::AnyInvocable<void()> task) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   tasks_.push_back(std::move(task));
   has_tasks_.store(true, std::memory_order_release);
   if (!std::exchange(armed_, false)) return;
@@ -88,7 +88,7 @@ bool WorkerImpl::RunTasks() {
   std::vector<absl::AnyInvocable<void()>> tasks;
   bool written = false;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     tasks.swap(tasks_);
     has_tasks_.store(false, std::memory_order_relaxed);
     armed_ = false;
@@ -139,7 +139,7 @@ bool WorkerImpl::Progress() {
 
 bool WorkerImpl::Arm() {
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (!tasks_.empty()) return false;
     armed_ = true;
   }

@@ -15,9 +15,9 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "rtrs/base/clock.h"
+#include "rtrs/base/mutex.h"
 #include "rtrs/fabric/fabric.h"
 #include "rtrs/server/port.h"
 #include "rtrs/server/server.h"
@@ -79,7 +79,7 @@ class WorkerImpl final : public Worker {
   std::vector<Connection*> reapable_;
 
   std::atomic<bool> has_tasks_{false};
-  absl::Mutex mutex_;
+  Mutex mutex_;
   std::vector<absl::AnyInvocable<void()>> tasks_ ABSL_GUARDED_BY(mutex_);
   // The worker may be asleep: the next task must write event_fd_.
   bool armed_ ABSL_GUARDED_BY(mutex_) = false;
