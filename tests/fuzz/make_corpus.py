@@ -143,12 +143,13 @@ def roce():
 
 
 def pcap():
-    """The begin of a capture: set-up and the first requests."""
-    capture = (DATA / 'pcap' / 'rnbd-mtu4200-invN.pcap').read_bytes()
-    at = 24
-    for _ in range(45):
-        at += 16 + struct.unpack_from('<I', capture, at + 8)[0]
-    seed('pcap', 'roce', capture[:at])
+    """The begin of captures: set-up and the first requests."""
+    for name, source in (('roce', 'rnbd-mtu4200-invN'), ('iwarp', 'softiwarp')):
+        capture = (DATA / 'pcap' / (source + '.pcap')).read_bytes()
+        at = 24
+        for _ in range(45):
+            at += 16 + struct.unpack_from('<I', capture, at + 8)[0]
+        seed('pcap', name, capture[:at])
 
 
 def base():
