@@ -15,7 +15,7 @@ namespace {
 
 // Unaligned requests up to this size go through one buffer and one request;
 // larger ones keep their whole blocks in the caller's buffer.
-constexpr uint64_t kBounce = 64 * 1024;
+constexpr uint64_t kBounce = 65536;
 
 }  // namespace
 

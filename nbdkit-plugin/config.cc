@@ -1,7 +1,6 @@
 #include "nbdkit-plugin/config.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
@@ -133,7 +132,7 @@ absl::Status Config::Complete() {
   options_.paths.clear();
   for (const std::string& path : paths_) {
     RTRS_ASSIGN_OR_RETURN(auto spec, ParsePath(path, dest_port_));
-    options_.paths.push_back(std::move(spec));
+    options_.paths.push_back(spec);
   }
   return gateway::CheckGatewayOptions(options_);
 }
