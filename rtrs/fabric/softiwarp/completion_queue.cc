@@ -25,6 +25,8 @@ int Cq::Poll(absl::Span<WorkCompletion> out) {
 
 bool Cq::Push(const WorkCompletion& wc, uint32_t* slots, uint32_t freed) {
   if (tail_ - head_ == entries_) return false;
+  // A short queue stays within few cache lines.
+  if (empty()) head_ = tail_ = 0;
   ring_[tail_++ & mask_] = {wc, slots, freed};
   return true;
 }

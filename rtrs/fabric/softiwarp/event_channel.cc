@@ -14,7 +14,7 @@ namespace rtrs::fabric::softiwarp {
 namespace {
 
 // Up to here, asking each connection is cheaper than asking the poller first.
-constexpr size_t kDirectLimit = 4;
+constexpr size_t kDirectLimit = 2;
 // While connections are busy, the rare sources get their turn that often.
 constexpr uint32_t kRareTurns = 16;
 

@@ -73,8 +73,9 @@ absl::Status SendQueue::Post(absl::Span<const SendWr> list) {
                      list.size(), " more posted"));
   }
   for (const SendWr& wr : list) RTRS_RETURN_IF_ERROR(Check(wr));
+  if (empty()) base_ = tail_;
   for (const SendWr& wr : list) {
-    const uint64_t index = tail_ & mask_;
+    const uint64_t index = IndexOf(tail_);
     SendEntry& entry = ring_[index];
     Sge* sges = &sges_[index * max_sge_];
     entry.wr_id = wr.wr_id;
@@ -108,7 +109,7 @@ absl::Status SendQueue::Post(absl::Span<const SendWr> list) {
 }
 
 bool SendQueue::CompleteFront(WcStatus status) {
-  const SendEntry& entry = ring_[head_++ & mask_];
+  const SendEntry& entry = ring_[IndexOf(head_++)];
   if (status == WcStatus::kSuccess && (entry.flags & kSignaled) == 0) {
     ++unsignaled_;
     return true;

@@ -42,9 +42,9 @@ class SendQueue {
   uint64_t tail() const { return tail_; }
   bool empty() const { return head_ == tail_; }
   uint32_t max_sge() const { return max_sge_; }
-  SendEntry& entry(uint64_t number) { return ring_[number & mask_]; }
+  SendEntry& entry(uint64_t number) { return ring_[IndexOf(number)]; }
   const Sge* sges(uint64_t number) const {
-    return &sges_[(number & mask_) * max_sge_];
+    return &sges_[IndexOf(number) * max_sge_];
   }
 
   // Completes the oldest entry. False if the completion queue is full.
@@ -54,6 +54,7 @@ class SendQueue {
 
  private:
   absl::Status Check(const SendWr& wr) const;
+  uint64_t IndexOf(uint64_t number) const { return (number - base_) & mask_; }
 
   StagTable* table_;
   uint32_t pd_;
@@ -66,6 +67,9 @@ class SendQueue {
   uint32_t unsignaled_ = 0;  // completed since the last completion
   uint64_t head_ = 0;
   uint64_t tail_ = 0;
+  // The entry in the ring's first place. It moves up whenever the ring is
+  // empty, so that short queues stay within few cache lines.
+  uint64_t base_ = 0;
   std::vector<SendEntry> ring_;
   std::unique_ptr<Sge[]> sges_;
   std::unique_ptr<uint8_t[]> inline_;

@@ -11,8 +11,6 @@
 namespace rtrs::fabric::softiwarp {
 namespace {
 
-// Payload of an FPDU when the peer takes any size.
-constexpr uint32_t kPreferredPayload = 61440;
 constexpr size_t kMaxTrailer = 3 + kCrcSize;
 
 bool IsWrite(WrOpcode opcode) {
@@ -30,10 +28,8 @@ Transmitter::Transmitter(SendQueue* sends)
 
 void Transmitter::set_max_ulpdu(uint32_t bytes) {
   // Multiples of 4, so that there is no pad inside a message.
-  max_tagged_ =
-      std::min<uint32_t>(kPreferredPayload, (bytes - kTaggedHeaderSize) & ~3U);
-  max_untagged_ = std::min<uint32_t>(kPreferredPayload,
-                                     (bytes - kUntaggedHeaderSize) & ~3U);
+  max_tagged_ = static_cast<uint32_t>(bytes - kTaggedHeaderSize) & ~3U;
+  max_untagged_ = static_cast<uint32_t>(bytes - kUntaggedHeaderSize) & ~3U;
 }
 
 void Transmitter::AddPart(const uint8_t* bytes, size_t length) {

@@ -243,7 +243,7 @@ TEST_F(ClosingTest, TerminateWaitsForTheEndOfTheFpduInProgress) {
     ASSERT_EQ(DecodeFpduHeader(&all[at], &header), std::nullopt);
     if (header.opcode == Opcode::kWrite) {
       const Bytes expected = Counting(1 << 20);
-      ASSERT_EQ(header.offset, fpdus * 61440);
+      ASSERT_EQ(header.offset, fpdus * 64752);
       ASSERT_TRUE(std::equal(&all[at + 16], &all[at + 16] + header.payload,
                              &expected[header.offset]));
     }
