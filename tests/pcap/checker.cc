@@ -37,7 +37,7 @@ ConnectionId Checker::OnRequest(int frame, const Endpoints& endpoints,
   connections_.emplace_back();
   const auto request = wire::DecodeConnectRequest(private_data);
   if (!request.ok()) {
-    report_->AddProblem(frame, id, std::string(request.status().message()));
+    report_->AddProblem(frame, id, absl::StrCat(request.status().message()));
     return id;
   }
   report_->connection(id).cid = request->cid;
@@ -121,7 +121,7 @@ void Checker::OnAccept(int frame, ConnectionId id,
   Connection& connection = connections_[id];
   const auto response = wire::DecodeConnectResponse(private_data);
   if (!response.ok()) {
-    report_->AddProblem(frame, id, std::string(response.status().message()));
+    report_->AddProblem(frame, id, absl::StrCat(response.status().message()));
     connection.path = nullptr;
     return;
   }
@@ -187,7 +187,7 @@ void Checker::OnReject(int frame, ConnectionId id, bool by_consumer,
   if (!by_consumer) return;
   const auto response = wire::DecodeConnectResponse(private_data);
   if (!response.ok()) {
-    report_->AddProblem(frame, id, std::string(response.status().message()));
+    report_->AddProblem(frame, id, absl::StrCat(response.status().message()));
     return;
   }
   report_->connection(id).state =

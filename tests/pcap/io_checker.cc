@@ -56,7 +56,7 @@ void PathChecker::OnRequest(int frame, uint16_t cid, uint32_t imm,
   const auto bytes = absl::MakeConstSpan(write.bytes);
   const auto header = wire::DecodeIoHeader(bytes.subspan(v.offset - begin));
   if (!header.ok()) {
-    Problem(frame, cid, std::string(header.status().message()));
+    Problem(frame, cid, absl::StrCat(header.status().message()));
     return;
   }
   Request request;
@@ -156,7 +156,7 @@ void PathChecker::OnServerSend(int frame, uint16_t cid,
   if (message.imm.has_value()) {
     const auto v = wire::DecodeRkeyResponse(message.bytes);
     if (!v.ok()) {
-      Problem(frame, cid, std::string(v.status().message()));
+      Problem(frame, cid, absl::StrCat(v.status().message()));
       return;
     }
     if (message.bytes.size() != wire::RkeyResponse::kSize) {

@@ -91,7 +91,7 @@ void PathChecker::OnInfoRequest(int frame, uint16_t cid,
   }
   const auto v = wire::DecodeInfoRequest(message.bytes);
   if (!v.ok()) {
-    Problem(frame, cid, std::string(v.status().message()));
+    Problem(frame, cid, absl::StrCat(v.status().message()));
     return;
   }
   if (message.bytes.size() != wire::InfoRequest::kSize) {
@@ -122,7 +122,7 @@ void PathChecker::OnInfoResponse(int frame, uint16_t cid,
   const auto v = wire::DecodeInfoResponse(message.bytes, limits_->queue_depth,
                                           chunk_size_);
   if (!v.ok()) {
-    Problem(frame, cid, std::string(v.status().message()));
+    Problem(frame, cid, absl::StrCat(v.status().message()));
     return;
   }
   const size_t size = wire::InfoResponse::kHeaderSize +

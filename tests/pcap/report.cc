@@ -56,10 +56,12 @@ std::string Report::SummaryText(ConnectionId id) const {
   }
   absl::StrAppend(&text, ", ", c.responses, " responses");
   if (c.errors != 0) absl::StrAppend(&text, " (", c.errors, " errors)");
-  if (c.heartbeats != 0)
+  if (c.heartbeats != 0) {
     absl::StrAppend(&text, ", ", c.heartbeats, " heartbeats");
-  if (c.unanswered != 0)
+  }
+  if (c.unanswered != 0) {
     absl::StrAppend(&text, ", ", c.unanswered, " unanswered");
+  }
   return absl::StrCat(text, ", ", c.problems, " problems");
 }
 

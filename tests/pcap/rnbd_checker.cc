@@ -57,7 +57,7 @@ RnbdChecker::Problems RnbdChecker::OnRequest(absl::Span<const uint8_t> user,
                                              Request* request) {
   Problems problems;
   const auto type = rnbd::wire::DecodeType(user);
-  if (!type.ok()) return {std::string(type.status().message())};
+  if (!type.ok()) return {absl::StrCat(type.status().message())};
   request->type = *type;
   absl::Status status;
   switch (*type) {
@@ -119,7 +119,7 @@ RnbdChecker::Problems RnbdChecker::CheckIo(absl::Span<const uint8_t> user,
                                            Request* request) {
   Problems problems;
   const auto v = rnbd::wire::DecodeIo(user);
-  if (!v.ok()) return {std::string(v.status().message())};
+  if (!v.ok()) return {absl::StrCat(v.status().message())};
   request->io = *v;
   request->device_id = v->device_id;
   request->operation = rnbd::wire::OpName(v->op);
@@ -159,7 +159,7 @@ RnbdChecker::Problems RnbdChecker::CheckOpenRsp(
     absl::Span<const uint8_t> reply) {
   Problems problems;
   const auto v = rnbd::wire::DecodeOpenRsp(reply);
-  if (!v.ok()) return {std::string(v.status().message())};
+  if (!v.ok()) return {absl::StrCat(v.status().message())};
   open_.insert(v->device_id);
   const uint32_t logical = v->logical_block_size;
   if (!std::has_single_bit(logical) || logical < rnbd::wire::kSectorSize) {
@@ -184,7 +184,7 @@ RnbdChecker::Problems RnbdChecker::OnResponse(const Request& request,
       if (error != 0) return {};
       sess_info_ = true;
       const auto v = rnbd::wire::DecodeSessInfoRsp(request.reply);
-      if (!v.ok()) return {std::string(v.status().message())};
+      if (!v.ok()) return {absl::StrCat(v.status().message())};
       const auto reply = absl::MakeConstSpan(request.reply);
       if (!AllZero(reply.subspan(2, 2)) || !AllZero(reply.subspan(5))) {
         return {"SESS_INFO_RSP with reserved bytes that are not zero"};

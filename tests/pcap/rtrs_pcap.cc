@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "tests/pcap/capture_file.h"
 #include "tests/pcap/checker.h"
 #include "tests/pcap/report.h"
@@ -26,7 +27,7 @@ int CheckFile(const std::string& path, bool verbose) {
   const auto frames = rtrs::pcap::ReadCapture(path);
   if (!frames.ok()) {
     std::fprintf(stderr, "%s: %s\n", path.c_str(),
-                 std::string(frames.status().message()).c_str());
+                 absl::StrCat(frames.status().message()).c_str());
     return kUnreadable;
   }
   rtrs::pcap::Report report(verbose);
