@@ -8,7 +8,10 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "rtrs/base/status_macros.h"
 #include "server/export_path.h"
 #include "server/version.h"
@@ -77,6 +80,24 @@ void AddChoice(CLI::App* app, const std::string& flag, T* value,
          },
          help)
       ->type_name(names);
+}
+
+// "512", "64K", "2M", "1G".
+bool ParseSize(absl::string_view text, uint64_t* bytes) {
+  int shift = 0;
+  if (absl::ConsumeSuffix(&text, "K")) {
+    shift = 10;
+  } else if (absl::ConsumeSuffix(&text, "M")) {
+    shift = 20;
+  } else if (absl::ConsumeSuffix(&text, "G")) {
+    shift = 30;
+  }
+  uint64_t number = 0;
+  if (!absl::SimpleAtoi(text, &number) || number << shift >> shift != number) {
+    return false;
+  }
+  *bytes = number << shift;
+  return true;
 }
 
 // One for each two cores: the other is for whoever asks, who often runs here
@@ -165,11 +186,17 @@ void AddOptions(CLI::App* app, DaemonOptions* options, uint16_t* port,
   limit("--max_connections", &server.max_connections, "connections, in all");
   limit("--max_connections_per_peer", &server.max_connections_per_peer,
         "connections of one client address");
-  app->add_option("--max_memory", server.max_memory,
-                  "memory for requests, in bytes (K, M, G for powers of 1024)")
-      ->transform(CLI::AsSizeValue(false))
+  app->add_option_function<std::string>(
+         "--max_memory",
+         [&server](const std::string& text) {
+           if (!ParseSize(text, &server.max_memory)) {
+             throw CLI::ValidationError(
+                 "--max_memory",
+                 absl::StrCat("\"", text, "\" is not a number of bytes"));
+           }
+         },
+         "memory for requests, in bytes; K, M, G for powers of 1024 [16G]")
       ->type_name("BYTES")
-      ->capture_default_str()
       ->group(limits);
 }
 
