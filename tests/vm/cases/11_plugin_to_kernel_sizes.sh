@@ -1,4 +1,4 @@
-# limit: 240
+# limit: 600
 # Our plugin, the kernel's server without fresh rkeys, and with other queue
 # depths and chunk sizes than the default.
 cached_disk cache0

@@ -1,4 +1,4 @@
-# limit: 200
+# limit: 600
 # The kernel's client with two paths and with poll queues, our server.
 ram_disk
 mkdir -p /tmp/exports
