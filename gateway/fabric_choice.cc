@@ -2,6 +2,9 @@
 
 #include <errno.h>
 
+#include <string>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "rtrs/base/clock.h"
 #include "rtrs/base/errno_status.h"
@@ -9,27 +12,20 @@
 #include "rtrs/base/status_macros.h"
 #include "rtrs/fabric/softiwarp/softiwarp.h"
 #include "rtrs/fabric/softiwarp/tcp_transport.h"
+#include "rtrs/fabric/verbs/verbs.h"
 
 namespace rnbd::gateway {
 namespace {
 
+// How long to look for the RDMA device of one path.
+constexpr absl::Duration kFindDeviceTime = absl::Seconds(3);
+
 absl::Status CheckBuilt(FabricChoice choice) {
-  switch (choice) {
-    case FabricChoice::kAuto:
-    case FabricChoice::kSoftiwarp:
-      return absl::OkStatus();
-    case FabricChoice::kVerbs:
-      return rtrs::ErrnoError(
-          EOPNOTSUPP,
-          "fabric=verbs: this build has no RDMA device support; use "
-          "fabric=softiwarp with an rnbd-server that listens on it");
-    case FabricChoice::kSoftroce:
-      return rtrs::ErrnoError(
-          EOPNOTSUPP,
-          "fabric=softroce: this build has no in-process RoCE; use "
-          "fabric=softiwarp with an rnbd-server that listens on it");
-  }
-  return absl::InternalError("unknown fabric choice");
+  if (choice != FabricChoice::kSoftroce) return absl::OkStatus();
+  return rtrs::ErrnoError(
+      EOPNOTSUPP,
+      "fabric=softroce: this build has no in-process RoCE; use "
+      "fabric=softiwarp with an rnbd-server that listens on it");
 }
 
 rtrs::fabric::SoftiwarpOptions::Crc SoftiwarpCrc(CrcChoice crc) {
@@ -45,31 +41,90 @@ rtrs::fabric::SoftiwarpOptions::Crc SoftiwarpCrc(CrcChoice crc) {
   return Crc::kAuto;
 }
 
+absl::StatusOr<std::unique_ptr<rtrs::fabric::Fabric>> MakeVerbs(
+    const std::vector<rtrs::PathSpec>& paths) {
+  std::string device;
+  for (const rtrs::PathSpec& path : paths) {
+    RTRS_ASSIGN_OR_RETURN(std::string found, rtrs::fabric::verbs::FindDevice(
+                                                 path, kFindDeviceTime));
+    if (!device.empty() && device != found) {
+      return rtrs::ErrnoError(
+          EOPNOTSUPP,
+          absl::StrCat("path=", path.ToString(), " uses RDMA device ", found,
+                       ", the paths before it ", device,
+                       ": one session uses one device"));
+    }
+    device = std::move(found);
+  }
+  return rtrs::fabric::verbs::OpenDevice(device);
+}
+
 }  // namespace
 
 absl::Status CheckFabricChoice(FabricChoice choice,
                                const std::vector<rtrs::PathSpec>& paths) {
   RTRS_RETURN_IF_ERROR(CheckBuilt(choice));
+  if (choice != FabricChoice::kSoftiwarp) return absl::OkStatus();
   for (const rtrs::PathSpec& path : paths) {
     if (path.destination.kind == rtrs::PathEnd::Kind::kGid) {
       return rtrs::ErrnoError(
           EAFNOSUPPORT,
           absl::StrCat("path=", path.ToString(),
-                       ": gid: addresses need an RDMA device, which this "
-                       "build does not support; use ip:"));
+                       ": gid: addresses need an RDMA device; use ip: with "
+                       "fabric=softiwarp"));
     }
   }
   return absl::OkStatus();
 }
 
+std::vector<FabricChoice> FabricsToTry(FabricChoice choice) {
+  if (choice != FabricChoice::kAuto) return {choice};
+  if (rtrs::fabric::verbs::ListDevices().empty()) {
+    return {FabricChoice::kSoftiwarp};
+  }
+  return {FabricChoice::kVerbs, FabricChoice::kSoftiwarp};
+}
+
+const char* FabricChoiceName(FabricChoice choice) {
+  switch (choice) {
+    case FabricChoice::kAuto:
+      return "auto";
+    case FabricChoice::kVerbs:
+      return "verbs";
+    case FabricChoice::kSoftiwarp:
+      return "softiwarp";
+    case FabricChoice::kSoftroce:
+      return "softroce";
+  }
+  return "unknown";
+}
+
 absl::StatusOr<std::unique_ptr<rtrs::fabric::Fabric>> MakeFabric(
-    FabricChoice choice, CrcChoice crc) {
-  RTRS_RETURN_IF_ERROR(CheckBuilt(choice));
+    FabricChoice choice, CrcChoice crc,
+    const std::vector<rtrs::PathSpec>& paths) {
+  RTRS_RETURN_IF_ERROR(CheckFabricChoice(choice, paths));
+  if (choice == FabricChoice::kVerbs) return MakeVerbs(paths);
   rtrs::fabric::SoftiwarpOptions options;
   options.crc = SoftiwarpCrc(crc);
-  return rtrs::fabric::NewSoftiwarp(
-      options, rtrs::fabric::SystemTcpTransport(), rtrs::Clock::System(),
-      rtrs::Random::System());
+  return rtrs::fabric::NewSoftiwarp(options, rtrs::fabric::SystemTcpTransport(),
+                                    rtrs::Clock::System(),
+                                    rtrs::Random::System());
+}
+
+bool MayTryNextFabric(const absl::Status& status) {
+  switch (rtrs::ErrnoOf(status)) {
+    case ECONNREFUSED:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case ETIMEDOUT:
+    case ENODEV:
+    case EADDRNOTAVAIL:
+    case EAFNOSUPPORT:
+    case EOPNOTSUPP:
+      return true;
+    default:
+      return false;
+  }
 }
 
 }  // namespace rnbd::gateway

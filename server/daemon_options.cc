@@ -23,7 +23,9 @@ using Crc = rtrs::fabric::SoftiwarpOptions::Crc;
 
 const std::map<std::string, FabricChoice>& Fabrics() {
   static const auto* const map = new std::map<std::string, FabricChoice>{
-      {"auto", FabricChoice::kAuto}, {"softiwarp", FabricChoice::kSoftiwarp}};
+      {"auto", FabricChoice::kAuto},
+      {"verbs", FabricChoice::kVerbs},
+      {"softiwarp", FabricChoice::kSoftiwarp}};
   return *map;
 }
 

@@ -1,21 +1,48 @@
 #include "server/fabric_choice.h"
 
+#include <errno.h>
+
+#include <string>
+
 #include "rtrs/base/clock.h"
+#include "rtrs/base/errno_status.h"
+#include "rtrs/base/log.h"
 #include "rtrs/base/random.h"
 #include "rtrs/fabric/softiwarp/tcp_transport.h"
+#include "rtrs/fabric/verbs/verbs.h"
 
 namespace rnbd::server {
+namespace {
 
-absl::StatusOr<std::vector<std::unique_ptr<rtrs::fabric::Fabric>>> MakeFabrics(
-    FabricChoice choice, rtrs::fabric::SoftiwarpOptions::Crc crc) {
-  std::vector<std::unique_ptr<rtrs::fabric::Fabric>> fabrics;
-  switch (choice) {
-    case FabricChoice::kAuto:
-    case FabricChoice::kSoftiwarp:
-      fabrics.push_back(rtrs::fabric::NewSoftiwarp(
-          {crc}, rtrs::fabric::SystemTcpTransport(), rtrs::Clock::System(),
-          rtrs::Random::System()));
-      break;
+using Fabrics = std::vector<std::unique_ptr<rtrs::fabric::Fabric>>;
+
+// A device that cannot be opened must not keep the others from serving.
+void AddRdmaDevices(Fabrics* fabrics) {
+  for (const std::string& name : rtrs::fabric::verbs::ListDevices()) {
+    auto fabric = rtrs::fabric::verbs::OpenDevice(name);
+    if (fabric.ok()) {
+      fabrics->push_back(*std::move(fabric));
+    } else {
+      RTRS_LOG(warn, "not serving over {}: {}", name, fabric.status());
+    }
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<Fabrics> MakeFabrics(FabricChoice choice,
+                                    rtrs::fabric::SoftiwarpOptions::Crc crc) {
+  Fabrics fabrics;
+  if (choice != FabricChoice::kSoftiwarp) AddRdmaDevices(&fabrics);
+  if (choice != FabricChoice::kVerbs) {
+    fabrics.push_back(rtrs::fabric::NewSoftiwarp(
+        {crc}, rtrs::fabric::SystemTcpTransport(), rtrs::Clock::System(),
+        rtrs::Random::System()));
+  }
+  if (fabrics.empty()) {
+    return rtrs::ErrnoError(ENODEV,
+                            "--fabric=verbs: no RDMA device here (is its "
+                            "driver loaded, and rdma_ucm?)");
   }
   return fabrics;
 }

@@ -13,7 +13,8 @@ namespace rnbd::server {
 
 // --fabric
 enum class FabricChoice {
-  kAuto,  // all that this machine can do
+  kAuto,   // all that this machine can do
+  kVerbs,  // every RDMA device
   kSoftiwarp,
 };
 

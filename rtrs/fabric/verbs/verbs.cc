@@ -5,6 +5,7 @@
 #include <infiniband/verbs.h>
 #include <poll.h>
 #include <rdma/rdma_cma.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -25,9 +26,13 @@ namespace {
 
 constexpr int kResolveMilliseconds = 30'000;
 
+// librdmacm complains on standard error where the kernel has no RDMA.
+bool HaveRdma() { return access("/sys/class/misc/rdma_cm", F_OK) == 0; }
+
 // An event channel for one question.
 struct QuestionChannel {
-  QuestionChannel() : channel(rdma_create_event_channel()) {}
+  QuestionChannel()
+      : channel(HaveRdma() ? rdma_create_event_channel() : nullptr) {}
   ~QuestionChannel() {
     if (channel != nullptr) rdma_destroy_event_channel(channel);
   }
@@ -35,6 +40,7 @@ struct QuestionChannel {
 };
 
 std::vector<ibv_context*> Contexts() {
+  if (!HaveRdma()) return {};
   int count = 0;
   ibv_context** list = rdma_get_devices(&count);
   if (list == nullptr) return {};
