@@ -30,7 +30,7 @@ bad_messages() {
 # Whatever a case that failed left behind must not fail the next one.
 clean_up() {
   local device
-  umount -q /mnt/vm || true
+  umount /mnt/vm 2> /dev/null || true
   nbd-client -d /dev/nbd0 > /dev/null 2>&1 || true
   for device in /sys/block/rnbd*/rnbd; do
     [[ ! -e $device ]] || echo force > "$device/unmap_device" || true

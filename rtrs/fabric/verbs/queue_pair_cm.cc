@@ -87,6 +87,11 @@ absl::Status VerbsQueuePair::ModifyTo(ibv_qp_state state) {
     return ErrnoError(errno, "rdma_init_qp_attr");
   }
   mask &= ~kKernelMaskBits;
+  if (state == IBV_QPS_INIT) {
+    // Before the request is sent rdma_cm knows of no access rights yet.
+    attr.qp_access_flags = IBV_ACCESS_REMOTE_WRITE;
+    mask |= IBV_QP_ACCESS_FLAGS;
+  }
   if (state == IBV_QPS_RTR) {
     attr.min_rnr_timer = kMinRnrTimer;
     mask |= IBV_QP_MIN_RNR_TIMER;

@@ -94,6 +94,25 @@ TEST_F(TransferTest, ALargeWriteArrivesBeforeItsImmediate) {
   EXPECT_EQ(remote_, local_);
 }
 
+TEST_F(TransferTest, TheAcceptingSideWritesToo) {
+  const std::unique_ptr<MemoryRegion> target = *client_->pd->RegisterMemory(
+      local_.data(), local_.size(), kLocalWrite | kRemoteWrite);
+  remote_.fill(0x33);
+  const std::array<Sge, 1> pieces = {
+      Sge{remote_.data(), 5000, target_->lkey()}};
+  SendWr wr;
+  wr.wr_id = 1;
+  wr.opcode = WrOpcode::kRdmaWrite;
+  wr.flags = kSignaled;
+  wr.sg_list = pieces;
+  wr.remote_address = target->remote_address();
+  wr.rkey = target->rkey();
+  ASSERT_TRUE(server_->Send(wr).ok());
+  ASSERT_TRUE(UntilDone(server_.get(), 1));
+  EXPECT_EQ(server_->Completed(1)->status, WcStatus::kSuccess);
+  EXPECT_EQ(local_[4999], 0x33);
+}
+
 TEST_F(TransferTest, DeferredSendsWaitForFlushAndKeepInlineData) {
   std::array<uint8_t, 8> data = {1, 2, 3, 4, 5, 6, 7, 8};
   const std::array<Sge, 1> piece = {Sge{data.data(), 8, 0}};
