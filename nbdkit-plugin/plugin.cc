@@ -26,6 +26,7 @@
 #include "nbdkit-plugin/device_pool.h"
 #include "nbdkit-plugin/log_sink.h"
 #include "nbdkit-plugin/startup_report.h"
+#include "nbdkit-plugin/thread_placement.h"
 #include "rtrs/base/clock.h"
 #include "rtrs/base/errno_status.h"
 #include "rtrs/base/log.h"
@@ -311,6 +312,7 @@ int IsRotational(void* handle) { return InfoOf(handle).rotational; }
 
 int Pread(void* h, void* buffer, uint32_t count, uint64_t offset, uint32_t) {
   auto* const handle = static_cast<Handle*>(h);
+  PlaceThread(handle->affinity);
   return Timed(CallStats::kPread, count, [&] {
     return handle->device->Read(buffer, count, offset, handle->affinity);
   });
@@ -319,6 +321,7 @@ int Pread(void* h, void* buffer, uint32_t count, uint64_t offset, uint32_t) {
 int Pwrite(void* h, const void* buffer, uint32_t count, uint64_t offset,
            uint32_t flags) {
   auto* const handle = static_cast<Handle*>(h);
+  PlaceThread(handle->affinity);
   return Timed(CallStats::kPwrite, count, [&] {
     return handle->device->Write(buffer, count, offset,
                                  (flags & NBDKIT_FLAG_FUA) != 0,
