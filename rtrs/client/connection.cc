@@ -58,7 +58,7 @@ void Connection::ReleaseReceive(uint64_t slot) {
 
 absl::Status Connection::Repost() {
   if (to_repost_.empty()) return absl::OkStatus();
-  const absl::Status status = qp_->PostRecv(to_repost_);
+  absl::Status status = qp_->PostRecv(to_repost_);
   to_repost_.clear();
   return status;
 }
