@@ -21,7 +21,7 @@ constexpr uint32_t kRareTurns = 16;
 }  // namespace
 
 void Mailbox::Put(Letter letter) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   if (poller_ == nullptr) return;
   letters_.push_back(std::move(letter));
   has_mail_.store(true, std::memory_order_relaxed);
@@ -29,13 +29,13 @@ void Mailbox::Put(Letter letter) {
 }
 
 std::vector<Mailbox::Letter> Mailbox::Take() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   has_mail_.store(false, std::memory_order_relaxed);
   return std::exchange(letters_, {});
 }
 
 void Mailbox::Close() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   poller_ = nullptr;
   letters_.clear();
 }
@@ -91,6 +91,7 @@ absl::StatusOr<std::unique_ptr<Listener>> Channel::Listen(
 
 bool Channel::Progress() {
   bool busy = false;
+  const bool woken = std::exchange(armed_, false);
   if (mailbox_->has_mail()) busy |= ReadMail();
   if (!resumable_.empty()) busy |= Resume();
   const bool direct = reading_.size() <= kDirectLimit;
@@ -102,7 +103,9 @@ bool Channel::Progress() {
       if (i < reading_.size() && reading_[i] == qp) ++i;
     }
   }
-  if (!direct || blocked_ > 0 ||
+  // A wake-up that nothing explains is the poller's own: it must see it, or
+  // the next sleep ends at once.
+  if (!direct || blocked_ > 0 || (woken && !busy) ||
       (rare_ > 0 && (!busy || ++turn_ % kRareTurns == 0))) {
     busy |= PollSources();
   }
@@ -159,10 +162,11 @@ bool Channel::NextEvent(CmEvent* event) {
 }
 
 bool Channel::Arm() {
-  return events_.empty() && dirty_.empty() && resumable_.empty() &&
-         !mailbox_->has_mail() &&
-         std::all_of(cqs_.begin(), cqs_.end(),
-                     [](const Cq* cq) { return cq->empty(); });
+  armed_ = events_.empty() && dirty_.empty() && resumable_.empty() &&
+           !mailbox_->has_mail() &&
+           std::all_of(cqs_.begin(), cqs_.end(),
+                       [](const Cq* cq) { return cq->empty(); });
+  return armed_;
 }
 
 absl::Time Channel::NextDeadline() const {

@@ -17,8 +17,8 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "rtrs/base/mutex.h"
 #include "rtrs/fabric/fabric.h"
 #include "rtrs/fabric/softiwarp/completion_queue.h"
 #include "rtrs/fabric/softiwarp/core.h"
@@ -60,7 +60,7 @@ class Mailbox {
 
  private:
   std::atomic<bool> has_mail_{false};
-  absl::Mutex mutex_;
+  Mutex mutex_;
   Poller* poller_ ABSL_GUARDED_BY(mutex_);  // nullptr: closed
   std::vector<Letter> letters_ ABSL_GUARDED_BY(mutex_);
 };
@@ -141,6 +141,7 @@ class Channel : public EventChannel {
   int rare_ = 0;
   int blocked_ = 0;
   uint32_t turn_ = 0;
+  bool armed_ = false;  // somebody may have slept since the last Progress
 };
 
 }  // namespace rtrs::fabric::softiwarp

@@ -82,7 +82,7 @@ absl::StatusOr<uint32_t> StagTable::Register(void* address, size_t length,
   const uint32_t step = random_->Uint32() >> (32 - kKeyBits + 1);
   uint32_t index;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     absl::StatusOr<uint32_t> taken = TakeSlot();
     if (!taken.ok()) return taken.status();
     index = *taken;
@@ -119,7 +119,7 @@ void StagTable::Deregister(uint32_t stag) {
   slot->state.fetch_and(kPins, std::memory_order_acq_rel);
   WaitUnpinned(*slot);
   const uint32_t index = Unscramble(stag) & ((1 << kIndexBits) - 1);
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   slot->next_free = kNone;
   if (free_tail_ == kNone) {
     free_head_ = index;

@@ -20,7 +20,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
+#include "rtrs/base/mutex.h"
 #include "rtrs/base/random.h"
 #include "rtrs/fabric/fabric.h"
 
@@ -116,7 +116,7 @@ class StagTable {
   uint32_t inverse_[2];
   std::array<std::atomic<Chunk*>, kChunks> chunks_{};
 
-  absl::Mutex mutex_;
+  Mutex mutex_;
   std::array<std::unique_ptr<Chunk>, kChunks> owned_ ABSL_GUARDED_BY(mutex_);
   uint32_t used_ ABSL_GUARDED_BY(mutex_) = 0;  // slots ever handed out
   // The free list: taken at the head, given back at the tail.

@@ -1,5 +1,6 @@
 // Set-up of connections: spec/iwarp.md §1, and its rows of §6.3.
 #include <gtest/gtest.h>
+#include <poll.h>
 
 #include "rtrs/base/errno_status.h"
 #include "rtrs/fabric/softiwarp/device_limits.h"
@@ -113,6 +114,23 @@ TEST_F(SetupTest, RequestMayBeRejectedAfterItsChannelIsGone) {
   Run();
   ASSERT_EQ(client_->events.size(), 1U);
   EXPECT_EQ(client_->events[0].type, CmEvent::Type::kConnectError);
+}
+
+// The wake-up for the letter must not keep the descriptor readable.
+TEST_F(SetupTest, RejectionOfAPeerThatIsGoneLetsTheChannelSleep) {
+  raw_ = Dial();
+  raw_->Write(EncodeMpaFrame(RequestFrame(false)));
+  Run();
+  listener_.reset();
+  std::unique_ptr<ConnectRequest> request = TakeRequest();
+  raw_->Reset();
+  request->Reject({});
+  Run();
+  EXPECT_TRUE(server_->channel->Arm());
+  Run();
+  ASSERT_TRUE(server_->channel->Arm());
+  pollfd p = {server_->channel->fd(), POLLIN, 0};
+  EXPECT_EQ(poll(&p, 1, 0), 0);
 }
 
 TEST_F(SetupTest, NobodyListening) {

@@ -4,11 +4,12 @@
 #include <poll.h>
 
 #include <array>
+#include <atomic>
 #include <cstring>
+#include <future>
 #include <string>
 #include <thread>
 
-#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "rtrs/base/errno_status.h"
 #include "rtrs/fabric/softiwarp/tcp_transport.h"
@@ -212,7 +213,7 @@ TEST(TcpConnectTest, RequestMovesToAnotherThread) {
     RunUntil(&client, true, [&] { return client.events.size() >= 2; });
   });
   RunUntil(&listening, true, [&] { return listening.events.size() == 2; });
-  absl::Notification done;
+  std::promise<void> done;
   std::thread worker(
       [&, request = std::move(listening.events[0].request),
        other = std::move(listening.events[1].request)]() mutable {
@@ -224,7 +225,7 @@ TEST(TcpConnectTest, RequestMovesToAnotherThread) {
         const Bytes reason = Counting(4);
         other->Reject(reason);
         other.reset();
-        done.WaitForNotificationWithTimeout(kHang);
+        done.get_future().wait_for(absl::ToChronoSeconds(kHang));
       });
   // The listener's channel carries out the rejection.
   std::atomic<bool> stop{false};
@@ -240,7 +241,7 @@ TEST(TcpConnectTest, RequestMovesToAnotherThread) {
   }
   stop = true;
   listening_thread.join();
-  done.Notify();
+  done.set_value();
   worker.join();
 }
 
