@@ -187,9 +187,11 @@ void RnbdSession::HandleOpen(Request* request) {
   }
   const absl::StatusOr<DeviceSlot*> slot = OpenDeviceFor(*open);
   if (!slot.ok()) {
-    RTRS_LOG(warn, "session {}: OPEN of \"{}\" ({}) refused: {}", shown_name_,
-             absl::CHexEscape(open->device_name),
-             wire::AccessModeName(open->access_mode), slot.status());
+    // A client that tries names must not fill the log.
+    RTRS_LOG_EVERY(warn, absl::Milliseconds(100),
+                   "session {}: OPEN of \"{}\" ({}) refused: {}", shown_name_,
+                   absl::CHexEscape(open->device_name),
+                   wire::AccessModeName(open->access_mode), slot.status());
     return FinishControl(request, rtrs::ErrnoOf(slot.status()));
   }
   const OpenDevice& device = (*slot)->device();
