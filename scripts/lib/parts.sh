@@ -6,7 +6,7 @@
 : "${root:?common.sh comes first}"
 
 # shellcheck disable=SC2034  # scripts/test runs them in this order
-all_parts=(format unit e2e guest fuzz asan tsan)
+all_parts=(format unit e2e guest vm fuzz asan tsan)
 
 describe_part() {
   case $1 in
@@ -14,6 +14,7 @@ describe_part() {
     unit) echo 'unit tests and simulation' ;;
     e2e) echo 'end-to-end tests with nbdkit, libnbd, qemu and fio' ;;
     guest) echo 'a virtual machine with its root file system on our NBD drive' ;;
+    vm) echo "both ends with the kernel's own modules, over soft RoCE in a guest" ;;
     fuzz) echo 'fuzzers of every decoder, a bounded number of inputs each' ;;
     asan) echo 'unit and end-to-end tests under the address and undefined sanitizers' ;;
     tsan) echo 'unit and end-to-end tests under the thread sanitizer' ;;
@@ -82,22 +83,39 @@ part_unit() { unit_tests "${build:?}" 2; }
 part_e2e() { e2e_tests "${build:?}"; }
 part_guest() { "$root/tests/vm-guest/run.sh" "${build:?}"; }
 
-# run.sh says "fuzz: NAME: ok" or "fuzz: NAME: FAILED" for each target.
-part_fuzz() {
-  local log status=0
+# count_lines PREFIX COMMAND...: for programs that say "PREFIX ...: ok ..." or
+# "PREFIX ...: FAILED ..." for each case.
+count_lines() {
+  local prefix=$1 log status=0
+  shift
   log=$(mktemp)
-  use_ccache
-  "$root/tests/fuzz/run.sh" | tee "$log" || status=$?
-  awk -v status=$status '$1 == "fuzz:" && $3 ~ /^ok/ { ok++ } $1 == "fuzz:" && $3 == "FAILED" { bad++ }
-    END { if (status != 0 && bad == 0) bad = 1
+  "$@" 2>&1 | tee "$log" || status=$?
+  awk -v prefix="^$prefix [^:]+: " -v status=$status '
+    $0 ~ prefix "ok" { ok++ }
+    $0 ~ prefix "FAILED" { bad++ }
+    END { if (status != 0 && bad == 0 || ok + bad == 0) bad++
           printf "%d passed, %d failed, 0 skipped\n", ok, bad }' "$log"
   rm -f "$log"
+}
+
+part_fuzz() {
+  use_ccache
+  count_lines 'fuzz:' "$root/tests/fuzz/run.sh"
+}
+
+part_vm() {
+  if [[ $(dpkg --print-architecture) != amd64 ]]; then
+    echo 'skipped: vm: guests are for amd64 only'
+    echo '0 passed, 0 failed, 1 skipped'
+    return
+  fi
+  count_lines 'vm [0-9]+/[0-9]+' "$root/tests/vm/run" --build "${build:?}"
 }
 
 # sanitized NAME SANITIZERS: builds with them, runs unit and end-to-end tests.
 sanitized() {
   local dir=$root/build-$1 log status=0
-  build_tree "$dir" -Dtests=true -Db_sanitize="$2" -Db_lundef=false -Doptimization=1 || return 1
+  build_tree "$dir" -Dtests=true -Db_sanitize="$2" -Db_lundef=false -Doptimization=1 -Dcpp_args=-g1 || return 1
   log=$(mktemp)
   {
     ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
