@@ -9,6 +9,7 @@
 #include <limits>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "rtrs/base/clock.h"
 #include "rtrs/base/log.h"
 #include "rtrs/client/blocking_session_impl.h"
@@ -154,8 +155,15 @@ void BlockingSessionImpl::Run(absl::Span<Request* const> requests,
     request->context = &self;
   }
   calls_.fetch_add(1, std::memory_order_relaxed);
+  const bool alone = running_.fetch_add(1, std::memory_order_relaxed) == 0;
+  const auto leave = absl::MakeCleanup(
+      [this] { running_.fetch_sub(1, std::memory_order_relaxed); });
   submissions_.Push(requests);
-  if (engine_.TryLock()) {
+  // Threads that are about to call too do it first, and all requests go out
+  // with one system call.
+  if (!alone) sched_yield();
+  // Empty: another thread has sent them meanwhile.
+  if ((alone || !submissions_.empty()) && engine_.TryLock()) {
     if (TryTakeRole(&self)) {
       Poll(&self);
       return;
@@ -193,15 +201,16 @@ void BlockingSessionImpl::Poll(Call* self) {
     WakeAll(&wake);
     const bool busy = session_->Progress();
     const int64_t now = NowNs();
-    if (busy) {
+    // Also while others are answered: this one may still be stuck.
+    if (now >= self->log_ns) LogWait(self, now);
+    if (now >= self->deadline_ns) {
+      CancelRest(self, &wake);
+    } else if (busy) {
       spin_.OnWait(now - waiting_since);
       waiting_since = now;
-    } else if (now >= self->deadline_ns) {
-      CancelRest(self, &wake);
     } else if (now - waiting_since < spin_.budget_ns()) {
       sched_yield();
     } else {
-      if (now >= self->log_ns) LogWait(self, now);
       SleepAsPoller(*self);
     }
     DrainSubmissions();

@@ -126,6 +126,7 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
 
   SubmissionList submissions_;
   std::atomic<uint64_t> calls_{0};  // of Run; tells the housekeeper of life
+  std::atomic<uint32_t> running_{0};  // calls of Run that have not returned
 
   EngineLock engine_;
   std::unique_ptr<fabric::EventChannel> channel_;

@@ -11,8 +11,8 @@
 int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 3) return 0;
   std::vector<uint8_t> chunk(data + 2, data + size);
-  const auto offset = static_cast<uint32_t>(
-      rtrs::wire::GetLe<uint16_t>(data) % chunk.size());
+  const auto offset =
+      static_cast<uint32_t>(rtrs::wire::GetLe<uint16_t>(data) % chunk.size());
   static rtrs::server::Operation op;
   const rtrs::server::Verdict verdict =
       rtrs::server::ParseRequest(absl::MakeSpan(chunk), offset, &op);
