@@ -48,7 +48,7 @@ struct GatewayOptions {
   // pause between two tries. `pause` waits that long; false: give up. Empty:
   // sleeps.
   absl::Duration name_in_use_timeout = absl::Seconds(60);
-  absl::Duration name_in_use_interval = absl::Seconds(2);
+  absl::Duration name_in_use_interval = absl::Seconds(3);
   std::function<bool(absl::Duration)> pause;
 };
 // What can be said without a connection: names, lengths, kinds of address. The

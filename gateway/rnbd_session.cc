@@ -42,15 +42,16 @@ absl::StatusOr<std::unique_ptr<BlockingSession>> Connect(
                      ": the server refused the name, it may still be in use");
     const absl::Duration waited = absl::Now() - start;
     if (waited >= options.name_in_use_timeout) {
-      return rtrs::Annotate(
-          session.status(),
-          absl::StrCat(
-              what, " by another client (tried for ",
-              absl::FormatDuration(absl::Trunc(waited, absl::Seconds(1))),
-              "; choose another sessname, or end that client)"));
+      const std::string tried =
+          absl::FormatDuration(absl::Trunc(waited, absl::Seconds(1)));
+      return rtrs::ErrnoError(
+          EPERM, absl::StrCat(what, " by another client (tried for ", tried,
+                              "; choose another sessname, or end that "
+                              "client)"));
     }
-    RTRS_LOG_EVERY(warn, absl::Seconds(10), "{}; trying again for up to {}: {}",
-                   what, options.name_in_use_timeout, session.status());
+    // Why in detail is in the log of the session below.
+    RTRS_LOG_EVERY(warn, absl::Seconds(10), "{}; trying again for up to {}",
+                   what, options.name_in_use_timeout);
     const absl::Duration pause = std::min(options.name_in_use_interval,
                                           options.name_in_use_timeout - waited);
     if (options.pause == nullptr) {
