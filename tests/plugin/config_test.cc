@@ -147,13 +147,13 @@ TEST(Config, BadValuesAreNamedWithTheirParameter) {
 
 // A GID is an InfiniBand address: the in-process fabrics cannot reach it.
 TEST(Config, GidNeedsAnRdmaDevice) {
-  Config config;
+  Config any;
   EXPECT_TRUE(
-      Parse({{"sessname", "demo"}, {"path", "gid:fe80::1"}}, &config).ok());
-  Config other;
+      Parse({{"sessname", "demo"}, {"path", "gid:fe80::1"}}, &any).ok());
+  Config iwarp;
   const absl::Status status = Parse(
       {{"sessname", "demo"}, {"path", "gid:fe80::1"}, {"fabric", "softiwarp"}},
-      &config);
+      &iwarp);
   EXPECT_EQ(rtrs::ErrnoOf(status), EAFNOSUPPORT) << status;
 }
 
