@@ -126,5 +126,5 @@ sanitized() {
   rm -f "$log"
 }
 
-part_asan() { sanitized asan address,undefined; }
-part_tsan() { sanitized tsan thread; }
+part_asan() { sanitized asan address,undefined 0; }
+part_tsan() { sanitized tsan thread 1; }
