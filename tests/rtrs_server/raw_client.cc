@@ -84,8 +84,12 @@ void RawClient::Drain() {
         continue;
       }
       const auto cid = static_cast<uint16_t>(wc.wr_id);
-      messages_.push_back({cid, wc});
       PostReceives(cid, 1);
+      if (answer_heartbeats && wc.imm == wire::kHeartbeatImm) {
+        SendImm(cid, wire::kHeartbeatAckImm);
+      } else {
+        messages_.push_back({cid, wc});
+      }
     }
   }
 }

@@ -34,7 +34,8 @@ class RawClient {
   // What connects carry and where they come from; change before connecting.
   wire::ConnectRequest request;
   std::string source = "127.0.0.1";
-  size_t receives = 512;  // kept posted on each connection
+  size_t receives = 512;           // kept posted on each connection
+  bool answer_heartbeats = false;  // instead of handing them out
 
   struct Reply {
     bool accepted = false;

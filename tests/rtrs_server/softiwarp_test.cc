@@ -72,7 +72,7 @@ class SoftiwarpTest : public testing::Test {
   }
   // A client that sleeps on its channel until something comes.
   std::unique_ptr<RawClient> Client() {
-    return std::make_unique<RawClient>(
+    auto client = std::make_unique<RawClient>(
         fabric_.get(), address_, [](fabric::EventChannel* channel) {
           if (!channel->Arm()) return true;
           pollfd poll_fd = {channel->fd(), POLLIN, 0};
@@ -80,6 +80,8 @@ class SoftiwarpTest : public testing::Test {
                       static_cast<int>(absl::ToInt64Milliseconds(kPatience))) >
                  0;
         });
+    client->answer_heartbeats = true;
+    return client;
   }
   // Waits until no session is left; the server notices disconnects by itself.
   void WaitEmpty() {
