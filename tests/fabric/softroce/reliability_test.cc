@@ -112,7 +112,9 @@ class Reliability : public testing::TestWithParam<uint64_t> {
   }
   void PostWrite(const std::vector<uint8_t>& data, uint64_t offset,
                  bool imm = false, uint64_t wr_id = 1, uint32_t rkey = kRkey) {
-    const Sge sge{data.data(), static_cast<uint32_t>(data.size()), 0};
+    // Posted memory stays as it is until the request completes.
+    const std::vector<uint8_t>& posted = posted_.emplace_back(data);
+    const Sge sge{posted.data(), static_cast<uint32_t>(posted.size()), 0};
     fabric::SendWr wr;
     wr.wr_id = wr_id;
     wr.opcode = imm ? WrOpcode::kRdmaWriteWithImm : WrOpcode::kRdmaWrite;
@@ -127,6 +129,7 @@ class Reliability : public testing::TestWithParam<uint64_t> {
   ManualClock clock_;
   RequesterOptions options_;
   Memory memory_{1 << 20};
+  std::deque<std::vector<uint8_t>> posted_;
   std::unique_ptr<Requester> requester_;
   std::unique_ptr<Responder> responder_;
 };
