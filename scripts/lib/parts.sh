@@ -114,7 +114,9 @@ part_vm() {
 
 # sanitized NAME SANITIZERS OPTIMIZATION: builds with them, runs unit and
 # end-to-end tests. Optimizing what has both address and undefined checks would
-# triple the time to build.
+# triple the time to build. The suite nbdkit is for the plain build only: with
+# the sanitizer preloaded, an nbdkit whose start fails hangs at its exit, when
+# p11-kit's destructor finds the C library's locale lock released once too often.
 sanitized() {
   local dir=$root/build-$1 log status=0
   build_tree "$dir" -Dtests=true -Db_sanitize="$2" -Db_lundef=false -Doptimization="$3" \
@@ -122,7 +124,7 @@ sanitized() {
   log=$(mktemp)
   {
     ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
-      unit_tests "$dir" 10 || status=$?
+      unit_tests "$dir" 10 --no-suite nbdkit || status=$?
     e2e_tests "$dir" --timeout 600 || status=$?
   } | tee "$log"
   add_summaries < "$log"
