@@ -1,10 +1,10 @@
-# limit: 600
+# limit: 240
 # Our plugin, the kernel's server without fresh rkeys, and with other queue
 # depths and chunk sizes than the default.
 cached_disk cache0
 for parameters in 'always_invalidate=N' \
   'always_invalidate=N sess_queue_depth=64 max_chunk_size=65536' \
-  'always_invalidate=Y sess_queue_depth=1000 max_chunk_size=16384' \
+  'always_invalidate=Y sess_queue_depth=100 max_chunk_size=16384' \
   'always_invalidate=Y sess_queue_depth=16 max_chunk_size=262144'; do
   echo "== $parameters"
   # shellcheck disable=SC2086

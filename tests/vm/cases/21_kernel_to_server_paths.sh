@@ -1,4 +1,4 @@
-# limit: 600
+# limit: 240
 # The kernel's client with two paths and with poll queues, our server.
 ram_disk
 mkdir -p /tmp/exports

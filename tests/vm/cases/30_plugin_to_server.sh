@@ -1,4 +1,4 @@
-# limit: 600
+# limit: 240
 # Our plugin and our server over RDMA, under the kernel's nbd driver: partition
 # table, ext4, xfs; nbd-client over TCP as in the README; a client that stays
 # attached over a restart of nbdkit.

@@ -1,4 +1,4 @@
-# limit: 600
+# limit: 240
 # nbd-client -persist stays attached while nbdkit is restarted.
 cached_disk cache0
 mkdir -p /tmp/exports

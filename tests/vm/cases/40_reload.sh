@@ -1,4 +1,4 @@
-# limit: 600
+# limit: 240
 # The kernel's modules unloaded and loaded again between uses, on either side;
 # 100 connects and disconnects in a row leave nothing behind.
 cached_disk cache0
