@@ -23,10 +23,11 @@ choose_accelerator() {
   case $choice in
     kvm) accelerator=(-accel kvm -cpu host) ;;
     # crc32_pclmul: carry-less multiplication is slower than a table when it is
-    # emulated. tsc=reliable: the kernel would distrust it and use the slow hpet.
+    # emulated. no_timer_check: on a busy machine the check that the timer
+    # ticks fails, and the guest panics. tsc=reliable: the kernel would distrust it and use the slow hpet.
     tcg)
       accelerator=(-accel "tcg,thread=multi,tb-size=512" -cpu max)
-      tuning='tsc=reliable modprobe.blacklist=crc32_pclmul'
+      tuning='tsc=reliable no_timer_check modprobe.blacklist=crc32_pclmul'
       ;;
     *) die "VM_ACCEL=$choice: use kvm or tcg" ;;
   esac
