@@ -1,5 +1,6 @@
-# limit: 240
-# nbd-client -persist stays attached while nbdkit is restarted.
+# limit: 120
+# nbd-client -persist stays attached while nbdkit dies and is started again. Asked
+# politely, nbdkit would wait for its client to leave.
 cached_disk cache0
 mkdir -p /tmp/exports
 ln -sf /dev/cache0 /tmp/exports/
@@ -9,7 +10,7 @@ modprobe nbd nbds_max=2
 nbd-client -unix /run/rnbd.sock /dev/nbd0 -persist -nonetlink -timeout 60
 dd if=/dev/urandom of=/tmp/data bs=64k count=16 status=none
 dd if=/tmp/data of=/dev/nbd0 bs=64k oflag=direct status=none
-plugin_stop
+kill -KILL "$nbdkit_pid"
 plugin 2345 cache0
 cmp_direct() { dd if=/dev/nbd0 bs=64k count=16 iflag=direct status=none | cmp - /tmp/data; }
 until_true 60 cmp_direct
