@@ -125,7 +125,7 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
       ABSL_GUARDED_BY(callback_mu_);
 
   SubmissionList submissions_;
-  std::atomic<uint64_t> calls_{0};  // of Run; tells the housekeeper of life
+  std::atomic<uint64_t> calls_{0};    // of Run; tells the housekeeper of life
   std::atomic<uint32_t> running_{0};  // calls of Run that have not returned
 
   EngineLock engine_;

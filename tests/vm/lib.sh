@@ -99,7 +99,7 @@ nbd_is_free() { ! nbd-client -c /dev/nbd0; }
 exercise() {
   python3 "$here/blockcheck.py" "$1"
   # In the guest's memory: fio leaves its state where it runs.
-  cd /tmp
+  cd /tmp || return
   fio --name=verify --filename="$1" --direct=1 --ioengine=libaio \
     --rw=randwrite --bsrange=512-126976 --blockalign=512 --iodepth=16 \
     --size=4m --verify=crc32c --verify_fatal=1 --output-format=terse \
