@@ -108,7 +108,7 @@ class Env:
         found.update(sanitizer.environment(self.sanitizers, self.tmp / 'sanitizer',
                                            _SUPPRESSIONS))
         if preloaded:
-            found.update(sanitizer.preload(self.sanitizers))
+            found.update(sanitizer.preload(self.sanitizers, self.build_dir))
         return found
 
     # Disks.
