@@ -87,7 +87,8 @@ absl::Status DeviceIo::RunParts(absl::Span<const Segment> segments,
     for (const Part& part : parts) {
       if (result.ok()) result = Result(part);
     }
-    parts.clear();
+    // Not clear(), which would give back the room that was reserved.
+    parts.erase(parts.begin(), parts.end());
     requests.clear();
   };
   for (const Segment& segment : segments) {
