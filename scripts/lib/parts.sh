@@ -8,9 +8,8 @@
 # shellcheck disable=SC2034  # scripts/test runs them in this order
 all_parts=(format unit e2e guest fuzz asan)
 # Only with --only. vm: the guest's cases pass one by one and have not yet passed in
-# one boot. asan_e2e (behind asan): with the sanitizer preloaded nbdkit sometimes
-# hangs at its exit, where p11-kit's destructor finds a lock of the C library
-# released once too often. tsan: it cannot see Abseil's locks, which some rooms use.
+# one boot. asan_e2e (behind asan): minutes more, and it leaves out the demos. tsan:
+# it cannot see Abseil's locks, which some rooms use.
 # shellcheck disable=SC2034
 more_parts=(vm asan_e2e tsan)
 

@@ -117,6 +117,20 @@ TEST_F(DeviceIoTest, WholeDeviceInOneCall) {
   EXPECT_EQ(disk_.bytes, buffer_);
 }
 
+TEST_F(DeviceIoTest, EachPartOfManyBatchesGoesToItsPlace) {
+  disk_.rsp.max_discard_sectors = 16;  // 512 parts
+  ASSERT_TRUE(Device().Trim(kSize, 0, false, 0).ok());
+  // The fake server takes the requests of a batch in an order of its own.
+  std::vector<Io> ios = server_.ios();
+  ASSERT_EQ(ios.size(), 512u);
+  std::sort(ios.begin(), ios.end(),
+            [](const Io& a, const Io& b) { return a.sector < b.sector; });
+  for (size_t i = 0; i < ios.size(); ++i) {
+    EXPECT_EQ(ios[i].sector, i * 16) << i;
+    EXPECT_EQ(ios[i].length, 8192u) << i;
+  }
+}
+
 TEST_F(DeviceIoTest, ErrorOfOnePartIsTheErrorOfTheRequest) {
   server_.on_io = [](const Io& io) { return io.sector > 1000 ? ENOSPC : 0; };
   const absl::Status status =
