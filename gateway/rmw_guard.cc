@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "rtrs/base/mutex.h"
+
 namespace rnbd::gateway {
 namespace {
 
@@ -13,7 +15,7 @@ bool Overlap(const ByteRange& a, const ByteRange& b) {
 
 RmwGuard::Lock::Lock(RmwGuard* guard, uint64_t begin, uint64_t end, Kind kind)
     : guard_(guard), range_{begin, end}, kind_(kind) {
-  absl::MutexLock lock(&guard_->mu_);
+  rtrs::MutexLock lock(&guard_->mu_);
   while (guard_->Overlaps(range_)) guard_->released_.Wait(&guard_->mu_);
   guard_->held_.push_back({range_, kind_});
   if (kind_ == kRmw) {
@@ -23,7 +25,7 @@ RmwGuard::Lock::Lock(RmwGuard* guard, uint64_t begin, uint64_t end, Kind kind)
 }
 
 RmwGuard::Lock::~Lock() {
-  absl::MutexLock lock(&guard_->mu_);
+  rtrs::MutexLock lock(&guard_->mu_);
   std::vector<Held>& held = guard_->held_;
   // Held ranges do not overlap, so the begin names one.
   const auto it = std::find_if(held.begin(), held.end(), [this](const Held& h) {
@@ -53,7 +55,7 @@ bool RmwGuard::Overlaps(ByteRange range) const {
 bool RmwGuard::DisturbedSlow(uint64_t seen, uint64_t begin,
                              uint64_t end) const {
   const ByteRange range{begin, end};
-  absl::MutexLock lock(&mu_);
+  rtrs::MutexLock lock(&mu_);
   for (const Held& h : held_) {
     if (h.kind == kRmw && Overlap(h.range, range)) return true;
   }

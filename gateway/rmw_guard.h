@@ -33,8 +33,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
 #include "gateway/geometry.h"
+#include "rtrs/base/mutex.h"
 
 namespace rnbd::gateway {
 
@@ -86,8 +86,8 @@ class RmwGuard {
   bool DisturbedSlow(uint64_t seen, uint64_t begin, uint64_t end) const;
 
   std::atomic<uint64_t> word_{0};
-  mutable absl::Mutex mu_;
-  absl::CondVar released_;
+  mutable rtrs::Mutex mu_;
+  rtrs::CondVar released_;
   struct Held {
     ByteRange range;
     Kind kind;

@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "gateway/geometry.h"
 #include "rtrs/base/errno_status.h"
 #include "rtrs/base/log.h"
+#include "rtrs/base/mutex.h"
 #include "rtrs/base/status_macros.h"
 
 namespace rnbd::gateway {
@@ -89,7 +89,7 @@ RnbdSession::RnbdSession(GatewayOptions options,
 
 RnbdSession::~RnbdSession() {
   {
-    absl::MutexLock lock(&mu_);
+    rtrs::MutexLock lock(&mu_);
     stopping_ = true;
     changed_.SignalAll();
   }
@@ -101,7 +101,7 @@ RnbdSession::~RnbdSession() {
 
 absl::Status RnbdSession::ExchangeSessInfo() {
   struct Reply {
-    absl::Notification done;
+    rtrs::Notification done;
     absl::Status status;
     uint8_t version = 0;
   };
@@ -154,7 +154,7 @@ absl::StatusOr<std::shared_ptr<BlockDevice>> RnbdSession::Map(
 
 absl::StatusOr<RnbdSession::Found> RnbdSession::FindOrMake(
     const std::string& name, wire::AccessMode mode) {
-  absl::MutexLock lock(&mu_);
+  rtrs::MutexLock lock(&mu_);
   Found found;
   MappingPtr& slot = mappings_[name];
   if (slot == nullptr) {
@@ -183,7 +183,7 @@ absl::StatusOr<std::shared_ptr<BlockDevice>> RnbdSession::Join(
       std::shared_ptr<BlockDevice>();
   std::shared_ptr<MappedDevice> device;  // not let go under the lock
   {
-    absl::MutexLock lock(&mu_);
+    rtrs::MutexLock lock(&mu_);
     const bool answered = WaitWhile(*mapping, MappingState::kOpening, deadline);
     if (found.counted) --mapping->waiters;
     const MappingState state = mapping->state;
@@ -247,7 +247,7 @@ absl::StatusOr<std::shared_ptr<BlockDevice>> RnbdSession::CreateDevice(
 void RnbdSession::Unmap(const MappingPtr& mapping) {
   std::optional<uint32_t> close_id;
   {
-    absl::MutexLock lock(&mu_);
+    rtrs::MutexLock lock(&mu_);
     switch (mapping->state) {
       case MappingState::kOpen:
         close_id = mapping->link->device_id();
@@ -269,7 +269,7 @@ void RnbdSession::Unmap(const MappingPtr& mapping) {
   }
   if (!close_id.has_value()) return;
   SendClose(mapping, *close_id);
-  absl::MutexLock lock(&mu_);
+  rtrs::MutexLock lock(&mu_);
   if (!WaitWhile(*mapping, MappingState::kClosing,
                  absl::Now() + kCloseTimeout)) {
     RTRS_LOG(warn, "{}: no answer to CLOSE within {}", Where(*mapping),

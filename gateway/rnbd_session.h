@@ -15,10 +15,10 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "gateway/control_call.h"
 #include "gateway/gateway.h"
 #include "gateway/mapping.h"
+#include "rtrs/base/mutex.h"
 #include "rtrs/client/blocking_session.h"
 #include "rtrs/fabric/fabric.h"
 
@@ -103,8 +103,8 @@ class RnbdSession : public Gateway,
   std::string Where(const Mapping& mapping) const;
 
   const GatewayOptions options_;
-  absl::Mutex mu_;
-  absl::CondVar changed_;  // a mapping moved, or the recovery has work
+  rtrs::Mutex mu_;
+  rtrs::CondVar changed_;  // a mapping moved, or the recovery has work
   absl::flat_hash_map<std::string, MappingPtr> mappings_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   bool lost_ ABSL_GUARDED_BY(mu_) = false;  // since the last Reopen

@@ -9,6 +9,7 @@
 #include "gateway/rnbd_session.h"
 #include "rtrs/base/errno_status.h"
 #include "rtrs/base/log.h"
+#include "rtrs/base/mutex.h"
 #include "rtrs/wire/capabilities.h"
 
 namespace rnbd::gateway {
@@ -86,7 +87,7 @@ void RnbdSession::OnOpenAnswer(const MappingPtr& mapping,
   const absl::StatusOr<wire::OpenRsp> rsp = DecodeAnswer(answer);
   bool close = false;
   {
-    absl::MutexLock lock(&mu_);
+    rtrs::MutexLock lock(&mu_);
     close = mapping->state == MappingState::kReopening
                 ? TakeReopenAnswer(*mapping, rsp, answer.local_error)
                 : TakeOpenAnswer(*mapping, rsp);
@@ -164,14 +165,14 @@ bool RnbdSession::TakeReopenAnswer(Mapping& mapping,
 
 void RnbdSession::SendClose(const MappingPtr& mapping, uint32_t device_id) {
   {
-    absl::MutexLock lock(&mu_);
+    rtrs::MutexLock lock(&mu_);
     // The end of the session closes all its devices.
     if (stopping_) return;
   }
   const auto message = wire::Encode(wire::Close{device_id});
   SendControl(
       session_.get(), message, 0, [this, mapping](const ControlAnswer& answer) {
-        absl::MutexLock lock(&mu_);
+        rtrs::MutexLock lock(&mu_);
         if (answer.error != 0) {
           // Without a session the server closes it by itself.
           RTRS_LOG(debug, "{}: CLOSE: error {}", Where(*mapping), answer.error);
@@ -183,7 +184,7 @@ void RnbdSession::SendClose(const MappingPtr& mapping, uint32_t device_id) {
 }
 
 void RnbdSession::OnSessionState(SessionState state, const absl::Status& why) {
-  absl::MutexLock lock(&mu_);
+  rtrs::MutexLock lock(&mu_);
   connected_ = state == SessionState::kConnected;
   if (state == SessionState::kDisconnected || state == SessionState::kClosed) {
     RTRS_LOG(warn, "session {}: no path left: {}", options_.sessname, why);
@@ -201,7 +202,7 @@ void RnbdSession::OnSessionState(SessionState state, const absl::Status& why) {
 void RnbdSession::RecoveryThread() {
   for (;;) {
     {
-      absl::MutexLock lock(&mu_);
+      rtrs::MutexLock lock(&mu_);
       while (!stopping_ && !(lost_ && connected_)) changed_.Wait(&mu_);
       if (stopping_) return;
       lost_ = false;
@@ -218,7 +219,7 @@ void RnbdSession::Reopen() {
   }
   std::vector<MappingPtr> again;
   {
-    absl::MutexLock lock(&mu_);
+    rtrs::MutexLock lock(&mu_);
     for (auto& [name, mapping] : mappings_) {
       if (mapping->state == MappingState::kLost ||
           mapping->state == MappingState::kFailed) {

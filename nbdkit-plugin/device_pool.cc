@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/time/clock.h"
+#include "rtrs/base/mutex.h"
 #include "rtrs/base/status_macros.h"
 
 namespace rnbd::plugin {
@@ -17,7 +18,7 @@ DevicePool::DevicePool(std::shared_ptr<gateway::Gateway> gateway,
 
 DevicePool::~DevicePool() {
   {
-    absl::MutexLock lock(&mu_);
+    rtrs::MutexLock lock(&mu_);
     stopping_ = true;
     changed_.SignalAll();
   }
@@ -35,7 +36,7 @@ absl::StatusOr<std::unique_ptr<DevicePool::Lease>> DevicePool::Acquire(
   // waits for the server.
   std::shared_ptr<gateway::BlockDevice> in_the_way;
   {
-    absl::MutexLock lock(&mu_);
+    rtrs::MutexLock lock(&mu_);
     const auto it = entries_.find(name);
     if (it != entries_.end()) {
       if (it->second.device->info().access_mode == mode) {
@@ -50,7 +51,7 @@ absl::StatusOr<std::unique_ptr<DevicePool::Lease>> DevicePool::Acquire(
   }
   in_the_way.reset();
   RTRS_ASSIGN_OR_RETURN(auto device, gateway_->Map(name, mode));
-  absl::MutexLock lock(&mu_);
+  rtrs::MutexLock lock(&mu_);
   Entry& entry = entries_[name];
   // Another thread may have mapped it at the same time: it is the same device,
   // the gateway refuses two modes at once.
@@ -60,7 +61,7 @@ absl::StatusOr<std::unique_ptr<DevicePool::Lease>> DevicePool::Acquire(
 }
 
 void DevicePool::Release(const std::string& name) {
-  absl::MutexLock lock(&mu_);
+  rtrs::MutexLock lock(&mu_);
   Entry& entry = entries_[name];
   if (--entry.users > 0) return;
   entry.idle_since = absl::Now();
@@ -90,7 +91,7 @@ void DevicePool::Thread() {
   for (;;) {
     std::vector<std::shared_ptr<gateway::BlockDevice>> idle;
     {
-      absl::MutexLock lock(&mu_);
+      rtrs::MutexLock lock(&mu_);
       absl::Time next;
       idle = TakeIdle(&next);
       if (idle.empty()) {

@@ -14,9 +14,9 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "gateway/gateway.h"
+#include "rtrs/base/mutex.h"
 
 namespace rnbd::plugin {
 
@@ -60,8 +60,8 @@ class DevicePool {
 
   const std::shared_ptr<gateway::Gateway> gateway_;
   const absl::Duration linger_;
-  absl::Mutex mu_;
-  absl::CondVar changed_;
+  rtrs::Mutex mu_;
+  rtrs::CondVar changed_;
   std::map<std::string, Entry> entries_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::thread thread_;

@@ -10,7 +10,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
+#include "rtrs/base/mutex.h"
 
 namespace rnbd::plugin::startup_report {
 namespace {
@@ -23,7 +23,7 @@ struct State {
   pid_t parent = 0;
   int read_fd = -1;
   struct stat directory_before = {};
-  absl::Mutex mu;
+  rtrs::Mutex mu;
   int write_fd ABSL_GUARDED_BY(mu) = -1;
 };
 State& TheState() {
@@ -46,7 +46,7 @@ void OnExit(int status, void*) {
   State& state = TheState();
   if (status != 0 || state.parent != getpid()) return;
   {
-    absl::MutexLock lock(&state.mu);
+    rtrs::MutexLock lock(&state.mu);
     if (state.write_fd < 0) return;  // never forked
     close(state.write_fd);
     state.write_fd = -1;
@@ -96,7 +96,7 @@ void Prepare() {
   stat(".", &state.directory_before);
   state.read_fd = fds[0];
   {
-    absl::MutexLock lock(&state.mu);
+    rtrs::MutexLock lock(&state.mu);
     state.write_fd = fds[1];
   }
   on_exit(OnExit, nullptr);
@@ -104,7 +104,7 @@ void Prepare() {
 
 void Say(absl::string_view line) {
   State& state = TheState();
-  absl::MutexLock lock(&state.mu);
+  rtrs::MutexLock lock(&state.mu);
   if (state.write_fd < 0 || getpid() == state.parent) return;
   WriteAll(state.write_fd, absl::StrCat("nbdkit: rnbd: ", line, "\n"));
 }
@@ -122,7 +122,7 @@ bool ServesCommand() {
 
 void Finish(bool ok) {
   State& state = TheState();
-  absl::MutexLock lock(&state.mu);
+  rtrs::MutexLock lock(&state.mu);
   if (state.write_fd < 0) return;
   const char last = ok ? kGood : kBad;
   WriteAll(state.write_fd, absl::string_view(&last, 1));

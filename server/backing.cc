@@ -6,7 +6,7 @@
 #include <set>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "rtrs/base/mutex.h"
 
 namespace rnbd::server {
 namespace {
@@ -15,19 +15,19 @@ namespace {
 class IndexPool {
  public:
   uint32_t Take() {
-    absl::MutexLock lock(&mutex_);
+    rtrs::MutexLock lock(&mutex_);
     if (free_.empty()) return next_++;
     const uint32_t index = *free_.begin();
     free_.erase(free_.begin());
     return index;
   }
   void Return(uint32_t index) {
-    absl::MutexLock lock(&mutex_);
+    rtrs::MutexLock lock(&mutex_);
     free_.insert(index);
   }
 
  private:
-  absl::Mutex mutex_;
+  rtrs::Mutex mutex_;
   std::set<uint32_t> free_ ABSL_GUARDED_BY(mutex_);
   uint32_t next_ ABSL_GUARDED_BY(mutex_) = 0;
 };

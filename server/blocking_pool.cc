@@ -15,23 +15,25 @@ BlockingPool::BlockingPool(const std::string& name, int threads) {
 
 BlockingPool::~BlockingPool() {
   {
-    absl::MutexLock lock(&mutex_);
+    rtrs::MutexLock lock(&mutex_);
     stopping_ = true;
+    changed_.SignalAll();
   }
   for (std::thread& thread : threads_) thread.join();
 }
 
 void BlockingPool::Run(std::function<void()> task) {
-  absl::MutexLock lock(&mutex_);
+  rtrs::MutexLock lock(&mutex_);
   tasks_.push_back(std::move(task));
+  changed_.Signal();
 }
 
 void BlockingPool::Loop() {
   while (true) {
     std::function<void()> task;
     {
-      absl::MutexLock lock(&mutex_);
-      mutex_.Await(absl::Condition(this, &BlockingPool::HasWork));
+      rtrs::MutexLock lock(&mutex_);
+      while (!HasWork()) changed_.Wait(&mutex_);
       if (tasks_.empty()) return;
       task = std::move(tasks_.front());
       tasks_.pop_front();

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "rtrs/base/mutex.h"
 
 namespace rnbd::server {
 
@@ -30,7 +30,8 @@ class BlockingPool {
     return stopping_ || !tasks_.empty();
   }
 
-  absl::Mutex mutex_;
+  rtrs::Mutex mutex_;
+  rtrs::CondVar changed_;  // there is work, or an end to it
   std::deque<std::function<void()>> tasks_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::thread> threads_;

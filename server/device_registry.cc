@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "rtrs/base/errno_status.h"
+#include "rtrs/base/mutex.h"
 
 namespace rnbd::server {
 namespace {
@@ -33,7 +34,7 @@ DeviceKey DeviceKey::Of(const struct stat& st, bool block_device) {
 absl::StatusOr<std::shared_ptr<SharedDevice>> DeviceRegistry::Admit(
     const DeviceKey& key, wire::AccessMode mode,
     const std::string& session_name) {
-  absl::MutexLock lock(&mutex_);
+  rtrs::MutexLock lock(&mutex_);
   std::shared_ptr<SharedDevice>& device = devices_[key];
   if (device == nullptr) device = std::make_shared<SharedDevice>(key);
   const size_t allowed = mode == wire::AccessMode::kMigration ? 2 : 1;
@@ -50,7 +51,7 @@ absl::StatusOr<std::shared_ptr<SharedDevice>> DeviceRegistry::Admit(
 void DeviceRegistry::Release(const std::shared_ptr<SharedDevice>& device,
                              wire::AccessMode mode,
                              const std::string& session_name) {
-  absl::MutexLock lock(&mutex_);
+  rtrs::MutexLock lock(&mutex_);
   if (Writes(mode)) {
     auto& writers = device->writers_;
     const auto it = std::find(writers.begin(), writers.end(), session_name);

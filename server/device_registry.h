@@ -15,7 +15,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
+#include "rtrs/base/mutex.h"
 #include "rtrs/wire/rnbd_messages.h"
 
 namespace rnbd::server {
@@ -84,7 +84,7 @@ class DeviceRegistry {
 
  private:
   const uint64_t secret_;
-  absl::Mutex mutex_;
+  rtrs::Mutex mutex_;
   // Devices that are open, and those that were and had failures.
   absl::flat_hash_map<DeviceKey, std::shared_ptr<SharedDevice>> devices_
       ABSL_GUARDED_BY(mutex_);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "rtrs/base/errno_status.h"
+#include "rtrs/base/mutex.h"
 #include "server/blocking_io.h"
 
 namespace rnbd::server {
@@ -30,7 +31,7 @@ void PoolEngine::Submit(StorageOp* op) {
 }
 
 void PoolEngine::Finished(StorageOp* op) {
-  absl::MutexLock lock(&mutex_);
+  rtrs::MutexLock lock(&mutex_);
   op->next = std::exchange(finished_, op);
   if (!std::exchange(armed_, false)) return;
   const uint64_t one = 1;
@@ -42,7 +43,7 @@ bool PoolEngine::Progress() {
   if (in_flight_ == 0) return false;
   StorageOp* newest = nullptr;
   {
-    absl::MutexLock lock(&mutex_);
+    rtrs::MutexLock lock(&mutex_);
     armed_ = false;
     newest = std::exchange(finished_, nullptr);
   }
@@ -64,7 +65,7 @@ bool PoolEngine::Arm() {
   uint64_t count = 0;
   // EAGAIN when nothing was signalled since the last time.
   if (read(event_.get(), &count, sizeof(count)) < 0) count = 0;
-  absl::MutexLock lock(&mutex_);
+  rtrs::MutexLock lock(&mutex_);
   armed_ = finished_ == nullptr;
   return armed_;
 }

@@ -7,7 +7,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
+#include "rtrs/base/mutex.h"
 #include "server/blocking_pool.h"
 #include "server/storage_engine.h"
 #include "server/unique_fd.h"
@@ -37,7 +37,7 @@ class PoolEngine : public StorageEngine {
   const UniqueFd event_;  // eventfd
   size_t in_flight_ = 0;
 
-  absl::Mutex mutex_;
+  rtrs::Mutex mutex_;
   // Newest first.
   StorageOp* finished_ ABSL_GUARDED_BY(mutex_) = nullptr;
   // The worker may sleep, so that `event_` must be written.

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "rtrs/base/errno_status.h"
 #include "rtrs/base/log.h"
+#include "rtrs/base/mutex.h"
 #include "rtrs/wire/rnbd_messages.h"
 #include "server/io_request.h"
 
@@ -85,7 +86,7 @@ void RnbdSession::OnIo(Request* request) {
 
 void RnbdSession::OnControl(Request* request) {
   {
-    absl::MutexLock lock(&mutex_);
+    rtrs::MutexLock lock(&mutex_);
     control_.push_back(request);
     if (control_.size() > 1) return;
   }
@@ -95,7 +96,7 @@ void RnbdSession::OnControl(Request* request) {
 void RnbdSession::RunNextControl() {
   Request* request = nullptr;
   {
-    absl::MutexLock lock(&mutex_);
+    rtrs::MutexLock lock(&mutex_);
     request = control_.front();
   }
   const absl::StatusOr<wire::RnbdType> type =
@@ -115,7 +116,7 @@ void RnbdSession::RunNextControl() {
 void RnbdSession::FinishControl(Request* request, int error) {
   bool more = false;
   {
-    absl::MutexLock lock(&mutex_);
+    rtrs::MutexLock lock(&mutex_);
     control_.pop_front();
     more = !control_.empty();
   }

@@ -17,7 +17,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
+#include "rtrs/base/mutex.h"
 #include "rtrs/server/server.h"
 #include "server/device_table.h"
 #include "server/export_opener.h"
@@ -76,7 +76,7 @@ class RnbdSession {
   std::vector<int16_t> memory_slots_;
   SessionMemory memory_;
 
-  absl::Mutex mutex_;
+  rtrs::Mutex mutex_;
   // The first is being handled.
   std::deque<rtrs::server::Request*> control_ ABSL_GUARDED_BY(mutex_);
 };

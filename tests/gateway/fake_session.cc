@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "rtrs/base/mutex.h"
+
 namespace rnbd::gateway {
 
 using rtrs::client::Direction;
@@ -29,29 +31,29 @@ FakeDevice& FakeServer::AddDevice(const std::string& name, uint64_t bytes) {
 }
 
 void FakeServer::HoldOpens() {
-  absl::MutexLock lock(&mu_);
+  rtrs::MutexLock lock(&mu_);
   hold_opens_ = true;
 }
 
 void FakeServer::ReleaseOpens() {
-  absl::MutexLock lock(&mu_);
+  rtrs::MutexLock lock(&mu_);
   hold_opens_ = false;
+  changed_.SignalAll();
 }
 
 void FakeServer::WaitForHeldOpen() {
-  absl::MutexLock lock(&mu_);
-  mu_.Await(absl::Condition(
-      +[](int* held) { return *held > 0; }, &held_opens_));
+  rtrs::MutexLock lock(&mu_);
+  while (held_opens_ == 0) changed_.Wait(&mu_);
 }
 
 void FakeServer::FailOpens(int n, int error) {
-  absl::MutexLock lock(&mu_);
+  rtrs::MutexLock lock(&mu_);
   fail_opens_ = n;
   fail_error_ = error;
 }
 
 std::vector<SeenMessage> FakeServer::seen() const {
-  absl::MutexLock lock(&mu_);
+  rtrs::MutexLock lock(&mu_);
   return seen_;
 }
 
@@ -64,24 +66,24 @@ std::vector<wire::Io> FakeServer::ios() const {
 }
 
 size_t FakeServer::Count(wire::RnbdType type) const {
-  absl::MutexLock lock(&mu_);
+  rtrs::MutexLock lock(&mu_);
   return static_cast<size_t>(
       std::count_if(seen_.begin(), seen_.end(),
                     [type](const SeenMessage& m) { return m.type == type; }));
 }
 
 size_t FakeServer::open_devices() const {
-  absl::MutexLock lock(&mu_);
+  rtrs::MutexLock lock(&mu_);
   return open_ids_.size();
 }
 
 void FakeServer::ClearSeen() {
-  absl::MutexLock lock(&mu_);
+  rtrs::MutexLock lock(&mu_);
   seen_.clear();
 }
 
 void FakeServer::ForgetSession() {
-  absl::MutexLock lock(&mu_);
+  rtrs::MutexLock lock(&mu_);
   open_ids_.clear();
   next_id_ += 10;
 }
@@ -101,7 +103,7 @@ void FakeServer::Execute(Request* request, size_t run_size) {
   if (!type.ok()) return;
   seen.type = *type;
   const auto note = [&] {
-    absl::MutexLock lock(&mu_);
+    rtrs::MutexLock lock(&mu_);
     seen_.push_back(seen);
   };
   switch (*type) {
@@ -126,7 +128,7 @@ void FakeServer::Execute(Request* request, size_t run_size) {
       if (!close.ok()) return;
       seen.closed_id = close->device_id;
       note();
-      absl::MutexLock lock(&mu_);
+      rtrs::MutexLock lock(&mu_);
       open_ids_.erase(close->device_id);
       request->error = 0;
       return;
@@ -146,11 +148,11 @@ void FakeServer::Execute(Request* request, size_t run_size) {
 }
 
 int FakeServer::ExecuteOpen(const wire::Open& open, Request* request) {
-  absl::MutexLock lock(&mu_);
+  rtrs::MutexLock lock(&mu_);
   if (hold_opens_) {
     ++held_opens_;
-    mu_.Await(absl::Condition(
-        +[](bool* held) { return !*held; }, &hold_opens_));
+    changed_.SignalAll();
+    while (hold_opens_) changed_.Wait(&mu_);
     --held_opens_;
   }
   if (fail_opens_ > 0) {
@@ -173,7 +175,7 @@ int FakeServer::ExecuteOpen(const wire::Open& open, Request* request) {
 }
 
 int FakeServer::ExecuteIo(const wire::Io& io, Request* request) {
-  absl::MutexLock lock(&mu_);
+  rtrs::MutexLock lock(&mu_);
   const auto id = open_ids_.find(io.device_id);
   if (id == open_ids_.end()) return ENOTCONN;
   FakeDevice& device = devices_[id->second];
@@ -215,8 +217,9 @@ FakeSession::FakeSession(FakeServer* server)
 
 FakeSession::~FakeSession() {
   {
-    absl::MutexLock lock(&mu_);
+    rtrs::MutexLock lock(&mu_);
     stop_ = true;
+    changed_.SignalAll();
   }
   thread_.join();
   server_->ForgetSession();
@@ -225,7 +228,7 @@ FakeSession::~FakeSession() {
 void FakeSession::Run(absl::Span<Request* const> requests,
                       absl::Time deadline) {
   {
-    absl::MutexLock lock(&mu_);
+    rtrs::MutexLock lock(&mu_);
     last_deadline_ = deadline;
   }
   for (size_t i = requests.size(); i-- > 0;) {
@@ -236,12 +239,13 @@ void FakeSession::Run(absl::Span<Request* const> requests,
 }
 
 void FakeSession::Submit(Request* request) {
-  absl::MutexLock lock(&mu_);
+  rtrs::MutexLock lock(&mu_);
   queue_.push_back(request);
+  changed_.SignalAll();
 }
 
 SessionState FakeSession::state() const {
-  absl::MutexLock lock(&mu_);
+  rtrs::MutexLock lock(&mu_);
   return state_;
 }
 
@@ -251,7 +255,7 @@ rtrs::client::SessionLimits FakeSession::limits() const {
 
 void FakeSession::SetStateCallback(
     std::function<void(SessionState, const absl::Status&)> callback) {
-  absl::MutexLock lock(&mu_);
+  rtrs::MutexLock lock(&mu_);
   callback_ = std::move(callback);
 }
 
@@ -265,14 +269,14 @@ void FakeSession::Reconnect() {
 }
 
 absl::Time FakeSession::last_deadline() const {
-  absl::MutexLock lock(&mu_);
+  rtrs::MutexLock lock(&mu_);
   return last_deadline_;
 }
 
 void FakeSession::SetState(SessionState state, const absl::Status& why) {
   std::function<void(SessionState, const absl::Status&)> callback;
   {
-    absl::MutexLock lock(&mu_);
+    rtrs::MutexLock lock(&mu_);
     state_ = state;
     callback = callback_;
   }
@@ -280,7 +284,7 @@ void FakeSession::SetState(SessionState state, const absl::Status& why) {
 }
 
 bool FakeSession::FailIfDown(Request* request) {
-  absl::MutexLock lock(&mu_);
+  rtrs::MutexLock lock(&mu_);
   if (state_ == SessionState::kConnected) return false;
   request->error = ECONNABORTED;
   request->local_error = true;
@@ -291,12 +295,8 @@ void FakeSession::Thread() {
   for (;;) {
     Request* request = nullptr;
     {
-      absl::MutexLock lock(&mu_);
-      mu_.Await(absl::Condition(
-          +[](FakeSession* s) ABSL_NO_THREAD_SAFETY_ANALYSIS {
-            return s->stop_ || !s->queue_.empty();
-          },
-          this));
+      rtrs::MutexLock lock(&mu_);
+      while (!stop_ && queue_.empty()) changed_.Wait(&mu_);
       if (queue_.empty()) return;  // what was submitted is answered first
       request = queue_.front();
       queue_.pop_front();

@@ -16,7 +16,7 @@
 #include <thread>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
+#include "rtrs/base/mutex.h"
 #include "rtrs/client/blocking_session.h"
 #include "rtrs/wire/rnbd_messages.h"
 
@@ -74,7 +74,8 @@ class FakeServer {
   int ExecuteIo(const wire::Io& io, rtrs::client::Request* request);
   int ExecuteOpen(const wire::Open& open, rtrs::client::Request* request);
 
-  mutable absl::Mutex mu_;
+  mutable rtrs::Mutex mu_;
+  rtrs::CondVar changed_;
   std::map<std::string, FakeDevice> devices_;
   std::map<uint32_t, std::string> open_ids_ ABSL_GUARDED_BY(mu_);
   uint32_t next_id_ ABSL_GUARDED_BY(mu_) = 0;
@@ -110,7 +111,8 @@ class FakeSession : public rtrs::client::BlockingSession {
   bool FailIfDown(rtrs::client::Request* request);
 
   FakeServer* const server_;
-  mutable absl::Mutex mu_;
+  mutable rtrs::Mutex mu_;
+  rtrs::CondVar changed_;
   std::deque<rtrs::client::Request*> queue_ ABSL_GUARDED_BY(mu_);
   bool stop_ ABSL_GUARDED_BY(mu_) = false;
   absl::Time last_deadline_ ABSL_GUARDED_BY(mu_);

@@ -3,8 +3,8 @@
 #include <optional>
 #include <thread>
 
-#include "absl/synchronization/notification.h"
 #include "gtest/gtest.h"
+#include "rtrs/base/mutex.h"
 
 namespace rnbd::gateway {
 namespace {

@@ -6,9 +6,9 @@
 #include <thread>
 #include <vector>
 
-#include "absl/synchronization/notification.h"
 #include "gateway/rnbd_session.h"
 #include "gtest/gtest.h"
+#include "rtrs/base/mutex.h"
 #include "rtrs/base/random.h"
 #include "tests/gateway/fake_session.h"
 
@@ -150,8 +150,8 @@ TEST_F(UnalignedTest, NeighboursInOneBlockDoNotUndoEachOther) {
 // An aligned write between the read and the write-back of another's block.
 TEST_F(UnalignedTest, AlignedWriteIsNotUndone) {
   Map();
-  absl::Notification has_read;
-  absl::Notification go_on;
+  rtrs::Notification has_read;
+  rtrs::Notification go_on;
   bool first_write = true;
   std::thread::id unaligned_thread;
   server_.on_io = [&](const Io& io) {
@@ -184,8 +184,8 @@ TEST_F(UnalignedTest, AlignedWriteIsNotUndone) {
 
 TEST_F(UnalignedTest, AlignedWriteElsewhereIsSentOnce) {
   Map();
-  absl::Notification has_read;
-  absl::Notification go_on;
+  rtrs::Notification has_read;
+  rtrs::Notification go_on;
   server_.on_io = [&](const Io& io) {
     if (io.op == Op::kWrite && io.sector == 0) {
       has_read.Notify();

@@ -12,6 +12,7 @@
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "rtrs/base/errno_status.h"
+#include "rtrs/base/mutex.h"
 
 namespace rnbd::plugin {
 namespace {
@@ -60,11 +61,11 @@ class FakeGateway : public gateway::Gateway {
   }
 
   int mapped(const std::string& name) {
-    absl::MutexLock lock(&mu_);
+    rtrs::MutexLock lock(&mu_);
     return mapped_[name];
   }
   int maps() {
-    absl::MutexLock lock(&mu_);
+    rtrs::MutexLock lock(&mu_);
     return maps_;
   }
   // Returns when `name` is not mapped any more.
@@ -79,11 +80,11 @@ class FakeGateway : public gateway::Gateway {
 
  private:
   void Count(const std::string& name, int change) {
-    absl::MutexLock lock(&mu_);
+    rtrs::MutexLock lock(&mu_);
     mapped_[name] += change;
     if (change > 0) ++maps_;
   }
-  absl::Mutex mu_;
+  rtrs::Mutex mu_;
   std::map<std::string, int> mapped_ ABSL_GUARDED_BY(mu_);
   int maps_ ABSL_GUARDED_BY(mu_) = 0;
 };

@@ -9,9 +9,9 @@
 #include <thread>
 
 #include "rtrs/base/clock.h"
+#include "rtrs/base/mutex.h"
 #include "rtrs/fabric/softiwarp/tcp_transport.h"
 #include "rtrs/server/worker_thread.h"
-#include "tests/rtrs_server/event.h"
 #include "tests/rtrs_server/raw_client.h"
 
 namespace rtrs::server {
@@ -63,9 +63,9 @@ class SoftiwarpTest : public testing::Test {
     }
   }
   void TearDown() override {
-    Event done;
+    Notification done;
     server_->Shutdown([&done] { done.Notify(); });
-    EXPECT_TRUE(done.Wait());
+    EXPECT_TRUE(done.WaitForNotificationWithTimeout(absl::Seconds(60)));
     threads_.clear();
     EXPECT_EQ(server_->stats().connections, 0u);
     EXPECT_EQ(handler_.ups, handler_.downs);
@@ -219,9 +219,9 @@ TEST_F(SoftiwarpTest, ShutdownWhileClientsWork) {
   }
   const absl::Time give_up = absl::Now() + kPatience;
   while (up < 2 && absl::Now() < give_up) std::this_thread::yield();
-  Event done;
+  Notification done;
   server_->Shutdown([&done] { done.Notify(); });
-  EXPECT_TRUE(done.Wait());
+  EXPECT_TRUE(done.WaitForNotificationWithTimeout(absl::Seconds(60)));
   for (std::thread& client : clients) client.join();
 }
 

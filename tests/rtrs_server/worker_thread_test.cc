@@ -9,7 +9,7 @@
 #include <atomic>
 
 #include "rtrs/base/clock.h"
-#include "tests/rtrs_server/event.h"
+#include "rtrs/base/mutex.h"
 #include "tests/rtrs_server/harness.h"
 
 namespace rtrs::server {
@@ -33,7 +33,7 @@ class EventHook : public WorkerHook {
     const uint64_t one = 1;
     ASSERT_EQ(write(fd_, &one, sizeof(one)), ssize_t{sizeof(one)});
   }
-  Event called;
+  Notification called;
 
  private:
   int fd_;
@@ -60,20 +60,20 @@ TEST_F(WorkerThreadTest, TasksRunOnTheWorkersThread) {
   WorkerThread second(server_->worker(1));
   // There and back many times, so that each is found asleep and awake.
   std::atomic<int> hops{0};
-  Event done;
+  Notification done;
   std::function<void()> hop = [&] {
     const int n = ++hops;
     if (n == 1000) return done.Notify();
     server_->worker(n % 2)->Post(hop);
   };
   server_->worker(0)->Post(hop);
-  EXPECT_TRUE(done.Wait());
+  EXPECT_TRUE(done.WaitForNotificationWithTimeout(absl::Seconds(60)));
 }
 
 TEST_F(WorkerThreadTest, TasksFromManyThreadsAllRun) {
   WorkerThread thread(server_->worker(0));
   std::atomic<int> ran{0};
-  Event done;
+  Notification done;
   std::vector<std::thread> posters;
   for (int i = 0; i < 4; ++i) {
     posters.emplace_back([&] {
@@ -84,7 +84,7 @@ TEST_F(WorkerThreadTest, TasksFromManyThreadsAllRun) {
       }
     });
   }
-  EXPECT_TRUE(done.Wait());
+  EXPECT_TRUE(done.WaitForNotificationWithTimeout(absl::Seconds(60)));
   for (std::thread& poster : posters) poster.join();
 }
 
@@ -93,7 +93,7 @@ TEST_F(WorkerThreadTest, HooksWakeTheThread) {
   server_->worker(1)->AddHook(&hook);
   WorkerThread thread(server_->worker(1), absl::ZeroDuration());
   hook.Raise();
-  EXPECT_TRUE(hook.called.Wait());
+  EXPECT_TRUE(hook.called.WaitForNotificationWithTimeout(absl::Seconds(60)));
 }
 
 TEST_F(WorkerThreadTest, StopEndsASleepingThread) {
@@ -105,9 +105,9 @@ TEST_F(WorkerThreadTest, StopEndsASleepingThread) {
 TEST_F(WorkerThreadTest, ShutdownRunsOnWorkerZero) {
   WorkerThread first(server_->worker(0));
   WorkerThread second(server_->worker(1));
-  Event done;
+  Notification done;
   server_->Shutdown([&done] { done.Notify(); });
-  EXPECT_TRUE(done.Wait());
+  EXPECT_TRUE(done.WaitForNotificationWithTimeout(absl::Seconds(60)));
 }
 
 TEST_F(WorkerThreadTest, DeadlinesWakeTheThread) {

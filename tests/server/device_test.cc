@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "rtrs/base/errno_status.h"
+#include "rtrs/base/mutex.h"
 #include "server/device_registry.h"
 #include "server/device_table.h"
 
@@ -173,7 +173,7 @@ TEST(DeviceTableTest, ClosesExactlyOnceAmongManyUsers) {
   constexpr int kRounds = 2000;
   for (int i = 0; i < kRounds; ++i) {
     ASSERT_NE(table.Open(MakeDevice(&registry, 1)), nullptr);
-    absl::Notification closed;
+    rtrs::Notification closed;
     ASSERT_TRUE(table.Close(0, [&](std::unique_ptr<OpenDevice> device) {
       EXPECT_EQ(users.load(), 0);
       EXPECT_EQ(device->name, "disk1");

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
+#include "rtrs/base/mutex.h"
 
 namespace rnbd::server {
 
@@ -19,7 +20,7 @@ FakeWorker::FakeWorker(int index)
 FakeWorker::~FakeWorker() { close(event_); }
 
 void FakeWorker::Post(std::function<void()> task) {
-  absl::MutexLock lock(&mutex_);
+  rtrs::MutexLock lock(&mutex_);
   tasks_.push_back(std::move(task));
   EXPECT_EQ(eventfd_write(event_, 1), 0);
 }
@@ -27,7 +28,7 @@ void FakeWorker::Post(std::function<void()> task) {
 bool FakeWorker::Progress() {
   std::deque<std::function<void()>> tasks;
   {
-    absl::MutexLock lock(&mutex_);
+    rtrs::MutexLock lock(&mutex_);
     tasks.swap(tasks_);
   }
   bool any = !tasks.empty();

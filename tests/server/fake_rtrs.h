@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "rtrs/base/mutex.h"
 #include "rtrs/server/server.h"
 
 namespace rnbd::server {
@@ -38,7 +38,7 @@ class FakeWorker final : public rtrs::server::Worker {
   const int index_;
   const int event_;
   std::vector<rtrs::server::WorkerHook*> hooks_;
-  absl::Mutex mutex_;
+  rtrs::Mutex mutex_;
   std::deque<std::function<void()>> tasks_ ABSL_GUARDED_BY(mutex_);
 };
 

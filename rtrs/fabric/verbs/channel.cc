@@ -13,6 +13,7 @@
 #include "rtrs/base/clock.h"
 #include "rtrs/base/errno_status.h"
 #include "rtrs/base/log.h"
+#include "rtrs/base/mutex.h"
 #include "rtrs/base/status_macros.h"
 #include "rtrs/fabric/verbs/listener.h"
 
@@ -119,7 +120,7 @@ void VerbsChannel::WatchDeadline(VerbsQueuePair* qp, bool on) {
 
 void VerbsChannel::PostAsync(uint32_t qp_num, ibv_event_type event) {
   {
-    absl::MutexLock lock(&inbox_mutex_);
+    rtrs::MutexLock lock(&inbox_mutex_);
     inbox_.emplace_back(qp_num, event);
   }
   const uint64_t one = 1;
@@ -184,7 +185,7 @@ bool VerbsChannel::DrainAsync() {
   [[maybe_unused]] const ssize_t n = read(wake_, &count, sizeof(count));
   std::vector<std::pair<uint32_t, ibv_event_type>> inbox;
   {
-    absl::MutexLock lock(&inbox_mutex_);
+    rtrs::MutexLock lock(&inbox_mutex_);
     inbox.swap(inbox_);
   }
   for (const auto& [qp_num, event] : inbox) {

@@ -22,7 +22,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
-#include "absl/synchronization/mutex.h"
+#include "rtrs/base/mutex.h"
 #include "rtrs/fabric/fabric.h"
 #include "rtrs/fabric/verbs/cm_id.h"
 #include "rtrs/fabric/verbs/completion_queue.h"
@@ -94,7 +94,7 @@ class VerbsChannel : public EventChannel {
   int rounds_ = 0;     // since the descriptors were looked at
   bool slept_ = true;  // Arm was called since
 
-  absl::Mutex inbox_mutex_;
+  rtrs::Mutex inbox_mutex_;
   std::vector<std::pair<uint32_t, ibv_event_type>> inbox_
       ABSL_GUARDED_BY(inbox_mutex_);
 };

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "rtrs/base/errno_status.h"
 #include "rtrs/base/log.h"
+#include "rtrs/base/mutex.h"
 #include "rtrs/base/status_macros.h"
 #include "rtrs/fabric/verbs/channel.h"
 #include "rtrs/fabric/verbs/translate.h"
@@ -145,19 +146,19 @@ VerbsFabric::CreateEventChannel() {
 }
 
 void VerbsFabric::Register(uint32_t qp_num, VerbsChannel* channel) {
-  absl::MutexLock lock(&mutex_);
+  rtrs::MutexLock lock(&mutex_);
   channels_[qp_num] = channel;
 }
 
 void VerbsFabric::Unregister(uint32_t qp_num) {
-  absl::MutexLock lock(&mutex_);
+  rtrs::MutexLock lock(&mutex_);
   channels_.erase(qp_num);
 }
 
 void VerbsFabric::HandleAsyncEvents() {
   // The lock is held until the event is acknowledged: destroying a queue pair
   // waits for that, and Unregister before it waits for us.
-  absl::MutexLock lock(&mutex_);
+  rtrs::MutexLock lock(&mutex_);
   ibv_async_event event;
   while (ibv_get_async_event(context_, &event) == 0) {
     const char* what = ibv_event_type_str(event.event_type);

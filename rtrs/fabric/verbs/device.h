@@ -13,7 +13,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
-#include "absl/synchronization/mutex.h"
+#include "rtrs/base/mutex.h"
 #include "rtrs/fabric/fabric.h"
 
 namespace rtrs::fabric::verbs {
@@ -50,7 +50,7 @@ class VerbsFabric : public Fabric {
   DeviceAttr attr_;
   uint8_t port_ = 1;
   std::atomic<uint32_t> next_vector_ = 0;
-  absl::Mutex mutex_;
+  rtrs::Mutex mutex_;
   absl::flat_hash_map<uint32_t, VerbsChannel*> channels_
       ABSL_GUARDED_BY(mutex_);
 };

@@ -2,8 +2,8 @@
 #include <array>
 #include <thread>
 
-#include "absl/synchronization/notification.h"
 #include "rtrs/base/errno_status.h"
+#include "rtrs/base/mutex.h"
 #include "tests/fabric/verbs/device_fixture.h"
 
 namespace rtrs::fabric::verbs {
@@ -149,8 +149,8 @@ TEST_F(DeviceTest, ARequestMigratesToAnotherThread) {
   ASSERT_TRUE(UntilServer(Type::kConnectRequest));
   std::unique_ptr<ConnectRequest> request =
       std::move(server_->Find(Type::kConnectRequest)->request);
-  absl::Notification established;
-  absl::Notification disconnected;
+  rtrs::Notification established;
+  rtrs::Notification disconnected;
   std::thread worker([&] {
     Side side(fabric_.get());
     side.qp = *side.channel->CreateQp(side.Init());
