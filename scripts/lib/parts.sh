@@ -6,12 +6,11 @@
 : "${root:?common.sh comes first}"
 
 # shellcheck disable=SC2034  # scripts/test runs them in this order
-all_parts=(format unit e2e guest fuzz asan)
-# Only with --only. vm: the guest's cases pass one by one and have not yet passed in
-# one boot. asan_e2e (behind asan): minutes more, and it leaves out the demos. tsan:
-# it cannot see Abseil's locks, which some rooms use.
+all_parts=(format unit e2e guest vm fuzz asan)
+# Only with --only. asan_e2e (behind asan): minutes more, and it leaves out the demos.
+# tsan: it cannot see Abseil's locks, which some rooms use.
 # shellcheck disable=SC2034
-more_parts=(vm asan_e2e tsan)
+more_parts=(asan_e2e tsan)
 
 describe_part() {
   case $1 in

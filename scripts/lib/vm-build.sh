@@ -39,6 +39,7 @@ setup() {
     build_initramfs
     echo "$kernel_version" > "$cache/$kernel/complete"
   fi
+  choose_accelerator
   exec {setup_lock}>&-
 }
 

@@ -7,8 +7,10 @@
 
 # KVM where a guest really runs under it: some machines have a /dev/kvm that
 # opens, makes a virtual machine and then never gets anywhere. Found out once
-# per boot of this machine and kernel. Sets the array `accelerator`.
+# per boot of this machine and kernel, by the setup, one at a time. Sets the
+# array `accelerator` and `tuning`.
 choose_accelerator() {
+  tuning=''
   local choice=${VM_ACCEL:-} note
   note=$cache/accel.$(< /proc/sys/kernel/random/boot_id).$kernel
   if [[ -z $choice && -e $note ]]; then
@@ -47,8 +49,6 @@ probe_kvm() {
 # $1: the serial console.
 qemu_command() {
   local i tag boot=$cache/$kernel
-  tuning=''
-  choose_accelerator
   qemu=(qemu-system-x86_64 -machine q35 "${accelerator[@]}" -smp "$cpus" -m "$mem"
     -nodefaults -no-user-config -no-reboot -display none -serial "$1"
     -kernel "$boot/vmlinuz" -initrd "$boot/initrd.gz"

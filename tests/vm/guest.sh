@@ -45,7 +45,7 @@ run_case() {
   limit=$(sed -n 's/^# limit: //p' "$here/cases/$name.sh")
   printf 'vm %d/%d %s\n' "$((++number))" "$total" "$name"
   # shellcheck disable=SC2016
-  setsid timeout -k 10 "${limit:-300}" bash -c '
+  setsid timeout -k 10 "${limit:-900}" bash -c '
     set -euo pipefail
     here=$1 build=$2
     . /lab/lib.sh

@@ -1,4 +1,3 @@
-# limit: 240
 # Our plugin behind /dev/nbd0, the kernel's server; a fresh rkey with each answer
 # (always_invalidate=Y, the kernel's default).
 ram_disk

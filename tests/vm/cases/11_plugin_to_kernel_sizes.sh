@@ -1,4 +1,3 @@
-# limit: 240
 # Our plugin, the kernel's server without fresh rkeys, and with other queue
 # depths and chunk sizes than the default.
 cached_disk cache0

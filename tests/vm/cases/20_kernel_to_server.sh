@@ -1,4 +1,3 @@
-# limit: 240
 # The kernel's client, our server: several devices in one session, rights.
 ram_disk
 cached_disk cache0

@@ -1,4 +1,3 @@
-# limit: 240
 # The kernel's modules unloaded and loaded again between uses, on either side;
 # 100 connects and disconnects in a row leave nothing behind.
 cached_disk cache0
@@ -26,5 +25,5 @@ for _ in $(seq 100); do
 done
 kernel_client_stop
 same_resources() { [[ $(resources) == "$before" ]]; }
-until_true 20 same_resources
+until_true same_resources
 our_server_stop
