@@ -126,6 +126,8 @@ absl::Status Path::OnImmediate(Connection* con, uint32_t imm) {
     case wire::ImmType::kHeartbeatAck:
       return absl::OkStatus();
     case wire::ImmType::kIoRequest:
+    case wire::ImmType::kFence:
+    case wire::ImmType::kFenceDone:
       break;
   }
   RTRS_LOG_EVERY(warn, absl::Seconds(10),

@@ -19,7 +19,8 @@ namespace rtrs::wire {
 
 struct Capabilities {
   static constexpr size_t kSize = 8;
-  // The server confirms that a dead path can execute nothing more.
+  // The server confirms that a dead path can execute nothing more: FENCE and
+  // FENCE_DONE of immediate.h. Announced by both ends or not used.
   static constexpr uint32_t kFence = 0x1;
   // OPEN_RSP carries a write verifier (rnbd_messages.h).
   static constexpr uint32_t kWriteVerifier = 0x2;

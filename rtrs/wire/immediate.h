@@ -7,6 +7,8 @@
 #include <bit>
 #include <cstdint>
 
+#include "rtrs/base/uuid.h"
+
 namespace rtrs::wire {
 
 enum class ImmType : uint8_t {
@@ -15,6 +17,8 @@ enum class ImmType : uint8_t {
   kIoResponseInv = 2,  // the same, a SEND_WITH_INV went before
   kHeartbeat = 8,
   kHeartbeatAck = 9,
+  kFence = 10,      // client to server: fence a dead path; FenceImm
+  kFenceDone = 11,  // server to client: it is fenced; the same payload
 };
 
 inline constexpr int kImmPayloadBits = 28;
@@ -67,6 +71,47 @@ constexpr IoResponseImm DecodeIoResponseImm(uint32_t imm) {
 
 inline constexpr uint32_t kHeartbeatImm = 8u << kImmPayloadBits;
 inline constexpr uint32_t kHeartbeatAckImm = 9u << kImmPayloadBits;
+
+// The fence, between ends that both announced Capabilities::kFence in the
+// connects of the session; unknown to kernel peers. Like a heartbeat it is a
+// zero-length RDMA_WRITE_WITH_IMM on cid 0, address 0 and rkey 0, of any
+// connected path of the session.
+//
+// FENCE names a path of the same session as it was up to a connect: the
+// client has given it up, its queue pairs are destroyed there. The server
+// closes what it still has of it and answers FENCE_DONE, on the connection the
+// FENCE came on, once nothing that was sent on that path can execute or answer
+// any more: its queue pairs are in error, unread bytes are thrown away, and its
+// running I/O has finished. A path that is unknown there is fenced already.
+// Newer connects of the same path (a greater recon_cnt, modulo 256) are not
+// touched. The client may repeat a FENCE, on this or another path; each one is
+// answered.
+struct FenceImm {
+  static constexpr int kPathBits = 20;
+  uint32_t path = 0;      // FencePath of its sess_uuid
+  uint8_t recon_cnt = 0;  // low byte, of the last connect that is given up
+
+  friend bool operator==(const FenceImm&, const FenceImm&) = default;
+};
+// The client chooses the sess_uuids of a session so that these differ.
+constexpr uint32_t FencePath(const Uuid& sess_uuid) {
+  return (sess_uuid[0] | static_cast<uint32_t>(sess_uuid[1]) << 8 |
+          static_cast<uint32_t>(sess_uuid[2]) << 16) &
+         ((1u << FenceImm::kPathBits) - 1);
+}
+// `type` is kFence or kFenceDone.
+constexpr uint32_t EncodeFenceImm(ImmType type, const FenceImm& v) {
+  return static_cast<uint32_t>(type) << kImmPayloadBits | v.path << 8 |
+         v.recon_cnt;
+}
+constexpr FenceImm DecodeFenceImm(uint32_t imm) {
+  return {(imm & kImmPayloadMask) >> 8, static_cast<uint8_t>(imm)};
+}
+// Whether a connect of this path with `recon_cnt` is one that `v` gives up:
+// not more than 127 connects newer.
+constexpr bool FenceCovers(const FenceImm& v, uint16_t recon_cnt) {
+  return static_cast<uint8_t>(v.recon_cnt - recon_cnt) < 128;
+}
 
 }  // namespace rtrs::wire
 

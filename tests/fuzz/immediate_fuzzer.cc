@@ -26,6 +26,13 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     case wire::ImmType::kHeartbeat:
     case wire::ImmType::kHeartbeatAck:
       break;
+    case wire::ImmType::kFence:
+    case wire::ImmType::kFenceDone: {
+      const wire::FenceImm v = wire::DecodeFenceImm(imm);
+      FUZZ_CHECK(wire::EncodeFenceImm(wire::ImmTypeOf(imm), v) == imm);
+      FUZZ_CHECK(wire::FenceCovers(v, v.recon_cnt));
+      break;
+    }
   }
   return 0;
 }

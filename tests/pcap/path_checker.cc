@@ -182,6 +182,12 @@ void PathChecker::OnClientMessage(int frame, uint16_t cid,
       }
       OnHeartbeat(frame, cid, message.sender, imm);
       break;
+    case ImmType::kFence:
+      if (write.has_value() || message.address != 0 || message.rkey != 0) {
+        Problem(frame, cid, "fence that is not empty");
+      }
+      OnFence(frame, cid, message.sender, imm);
+      break;
     default:
       Problem(frame, cid, absl::StrFormat("immediate 0x%08x of a client", imm));
       break;
@@ -218,6 +224,9 @@ void PathChecker::OnServerMessage(int frame, uint16_t cid,
     case ImmType::kHeartbeatAck:
       OnHeartbeat(frame, cid, message.sender, imm);
       break;
+    case ImmType::kFenceDone:
+      OnFence(frame, cid, message.sender, imm);
+      break;
     default:
       Problem(frame, cid, absl::StrFormat("immediate 0x%08x of a server", imm));
       break;
@@ -240,6 +249,25 @@ void PathChecker::OnHeartbeat(int frame, uint16_t cid, Sender sender,
   } else {
     --heartbeats_[1 - own];
     Trace(frame, cid, sender, "heartbeat ack");
+  }
+}
+
+void PathChecker::OnFence(int frame, uint16_t cid, Sender sender,
+                          uint32_t imm) {
+  if (cid != 0) Problem(frame, cid, "fence outside of cid 0");
+  if (!first_.capabilities.Has(wire::Capabilities::kFence) ||
+      !limits_->capabilities.Has(wire::Capabilities::kFence)) {
+    Problem(frame, cid, "fence that was not announced by both ends");
+  }
+  const uint32_t payload = imm & wire::kImmPayloadMask;
+  if (wire::ImmTypeOf(imm) == ImmType::kFence) {
+    fences_.insert(payload);
+    Trace(frame, cid, sender, "fence");
+  } else if (const auto it = fences_.find(payload); it == fences_.end()) {
+    Problem(frame, cid, "fence confirmed that was not asked for");
+  } else {
+    fences_.erase(it);
+    Trace(frame, cid, sender, "fence done");
   }
 }
 

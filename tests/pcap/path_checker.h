@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -64,6 +65,7 @@ class PathChecker {
   void OnServerWrite(int frame, uint16_t cid, const Message& message);
   void OnServerSend(int frame, uint16_t cid, const Message& message);
   void OnHeartbeat(int frame, uint16_t cid, Sender sender, uint32_t imm);
+  void OnFence(int frame, uint16_t cid, Sender sender, uint32_t imm);
   void OnRequest(int frame, uint16_t cid, uint32_t imm, const Message& write);
   void CheckRequestLimits(int frame, const Request& request);
   void OnResponse(int frame, uint16_t cid, uint32_t imm);
@@ -79,6 +81,7 @@ class PathChecker {
   std::vector<Chunk> chunks_;
   std::map<uint32_t, Request> requests_;  // in flight, by chunk number
   int heartbeats_[2] = {0, 0};            // not acknowledged, by Sender
+  std::multiset<uint32_t> fences_;        // not confirmed
 };
 
 }  // namespace rtrs::pcap

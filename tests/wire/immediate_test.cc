@@ -93,5 +93,29 @@ TEST(ImmediateTest, LargestRequestFillsThePayloadExactly) {
   EXPECT_EQ(ImmTypeOf(imm), ImmType::kIoRequest);
 }
 
+TEST(ImmediateTest, FencePutsPathAndConnectIntoThePayload) {
+  Uuid uuid{};
+  uuid[0] = 0xcd;
+  uuid[1] = 0xab;
+  uuid[2] = 0xf1;  // the upper half is cut off
+  uuid[3] = 0xff;
+  EXPECT_EQ(FencePath(uuid), 0x1abcdu);
+  EXPECT_EQ(EncodeFenceImm(ImmType::kFence, {0x1abcd, 7}), 0xa1abcd07u);
+  EXPECT_EQ(EncodeFenceImm(ImmType::kFenceDone, {0xfffff, 255}), 0xbfffffffu);
+  EXPECT_EQ(ImmTypeOf(0xa1abcd07u), ImmType::kFence);
+  EXPECT_EQ(ImmTypeOf(0xb1abcd07u), ImmType::kFenceDone);
+  EXPECT_EQ(DecodeFenceImm(0xb1abcd07u), (FenceImm{0x1abcd, 7}));
+}
+
+TEST(ImmediateTest, FenceCoversItsConnectAndOlderOnes) {
+  EXPECT_TRUE(FenceCovers({1, 7}, 7));
+  EXPECT_TRUE(FenceCovers({1, 7}, 6));
+  EXPECT_FALSE(FenceCovers({1, 7}, 8));
+  // The byte wraps, the count of the connect request does not.
+  EXPECT_TRUE(FenceCovers({1, 1}, 255));
+  EXPECT_TRUE(FenceCovers({1, 0xff}, 0x1ff));
+  EXPECT_FALSE(FenceCovers({1, 255}, 256));
+}
+
 }  // namespace
 }  // namespace rtrs::wire
