@@ -37,6 +37,8 @@ Daemon::~Daemon() { Finish(); }
 absl::Status Daemon::Start() {
   if (!shutdown_.is_set()) return rtrs::ErrnoError(errno, "eventfd");
   RTRS_ASSIGN_OR_RETURN(fabrics_, MakeFabrics(options_.fabric, options_.crc));
+  // What nobody asked for by name must not keep the rest from serving.
+  if (options_.fabric == FabricChoice::kAuto) DropUnfitFabrics();
   RTRS_ASSIGN_OR_RETURN(
       engines_,
       StorageEngines::Create(options_.io_engine,
@@ -101,6 +103,20 @@ absl::Status Daemon::Listen() {
     refused = bound.status();
   }
   return addresses_.empty() ? refused : absl::OkStatus();
+}
+
+void Daemon::DropUnfitFabrics() {
+  for (auto it = fabrics_.begin();
+       it != fabrics_.end() && fabrics_.size() > 1;) {
+    const absl::Status fit =
+        rtrs::server::CheckDevice(options_.server, (*it)->device());
+    if (fit.ok()) {
+      ++it;
+    } else {
+      RTRS_LOG(warn, "not serving over {}: {}", (*it)->device().name, fit);
+      it = fabrics_.erase(it);
+    }
+  }
 }
 
 std::string Daemon::FabricNames() const {

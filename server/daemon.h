@@ -51,6 +51,8 @@ class Daemon {
 
  private:
   absl::Status Listen();
+  // Leaves out what cannot serve with these options, but never the last.
+  void DropUnfitFabrics();
   absl::StatusOr<rtrs::SocketAddress> ListenOn(
       const rtrs::SocketAddress& address);
 

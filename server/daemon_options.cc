@@ -29,6 +29,12 @@ const std::map<std::string, FabricChoice>& Fabrics() {
   return *map;
 }
 
+const std::map<std::string, bool>& YesNo() {
+  static const auto* const map =
+      new std::map<std::string, bool>{{"no", false}, {"yes", true}};
+  return *map;
+}
+
 const std::map<std::string, Crc>& Crcs() {
   static const auto* const map = new std::map<std::string, Crc>{
       {"auto", Crc::kAuto}, {"on", Crc::kOn}, {"off", Crc::kOff}};
@@ -157,6 +163,10 @@ void AddOptions(CLI::App* app, DaemonOptions* options, uint16_t* port,
                   "request carries a little less")
       ->type_name("BYTES")
       ->capture_default_str();
+  AddChoice(app, "--always_invalidate", &server.always_invalidate, YesNo(),
+            "give out a fresh key to the memory of a request with each "
+            "response, as the kernel's server does by default; without, a "
+            "session's keys last as long as it does [no]");
   app->add_option("--workers", server.workers, "threads that serve requests")
       ->type_name("NUMBER")
       ->capture_default_str();

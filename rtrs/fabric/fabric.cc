@@ -1,5 +1,9 @@
 #include "rtrs/fabric/fabric.h"
 
+#include <errno.h>
+
+#include "rtrs/base/errno_status.h"
+
 namespace rtrs::fabric {
 
 const char* CmEventName(CmEvent::Type type) {
@@ -18,6 +22,14 @@ const char* CmEventName(CmEvent::Type type) {
       return "device removed";
   }
   return "unknown";
+}
+
+absl::StatusOr<std::unique_ptr<MemoryWindow>> ProtectionDomain::AllocWindow() {
+  return ErrnoError(EOPNOTSUPP, "this device has no memory windows");
+}
+
+absl::StatusOr<uint32_t> QueuePair::BindWindow(const BindWr& /*wr*/) {
+  return ErrnoError(EOPNOTSUPP, "this device has no memory windows");
 }
 
 const char* WcStatusName(WcStatus status) {

@@ -61,12 +61,14 @@ struct DeviceAttr {
   // caller's buffer is used in place instead of a bounce buffer.
   bool cheap_registration = false;
   bool send_with_invalidate = false;
+  bool memory_windows = false;  // type 1: see MemoryWindow
 };
 
 // Access rights of a memory region; local read is always allowed.
 enum Access : uint32_t {
   kLocalWrite = 1,   // receives and local results may land here
   kRemoteWrite = 2,  // the peer may RDMA-write here
+  kBindWindows = 4,  // memory windows may be bound to it; with kLocalWrite
 };
 
 // Registered memory. Destroying it deregisters: when the destructor returns,
@@ -91,6 +93,15 @@ class MemoryRegion {
   uint32_t rkey_ = 0;
 };
 
+// A type 1 memory window: an rkey for some bytes of a region that can be
+// changed without registering anew (QueuePair::BindWindow), valid for every
+// queue pair of the domain. Destroying it kills the rkey; that comes before
+// its region is destroyed. One thread at a time.
+class MemoryWindow {
+ public:
+  virtual ~MemoryWindow() = default;
+};
+
 // Keys are valid only for queue pairs of the same domain: one per session.
 class ProtectionDomain {
  public:
@@ -99,6 +110,9 @@ class ProtectionDomain {
   // The rkey is unpredictable where the fabric can choose it. Any thread.
   virtual absl::StatusOr<std::unique_ptr<MemoryRegion>> RegisterMemory(
       void* address, size_t length, uint32_t access) = 0;
+  // A window that is not bound yet. Any thread. EOPNOTSUPP where the device
+  // has no memory_windows.
+  virtual absl::StatusOr<std::unique_ptr<MemoryWindow>> AllocWindow();
 };
 
 class CompletionQueue {
@@ -146,6 +160,17 @@ const char* CmEventName(CmEvent::Type type);
 
 // Whether a post starts sending at once or waits for EventChannel::Flush.
 enum class Doorbell { kNow, kDeferred };
+
+// What BindWindow binds to what. With length 0 the window gives no access any
+// more; `region` and `address` are needed all the same.
+struct BindWr {
+  uint64_t wr_id = 0;
+  uint8_t flags = 0;  // kSignaled or nothing
+  MemoryWindow* window = nullptr;
+  const MemoryRegion* region = nullptr;  // with kBindWindows, of this domain
+  uint8_t* address = nullptr;
+  uint32_t length = 0;
+};
 
 // Sizes and owners of a new queue pair. All pointers outlive it.
 struct QueuePairInit {
@@ -195,6 +220,12 @@ class QueuePair {
   virtual absl::Status PostSend(absl::Span<const SendWr> list,
                                 Doorbell doorbell) = 0;
   virtual absl::Status PostRecv(absl::Span<const RecvWr> list) = 0;
+  // Gives a window a fresh rkey for remote writes and returns it. A request of
+  // the send queue like any other, with a slot, an order and a completion:
+  // what is posted later finds the new rkey valid, and when it has completed
+  // the old one is dead. May wait for EventChannel::Flush. EOPNOTSUPP where
+  // the device has no memory_windows, else as PostSend.
+  virtual absl::StatusOr<uint32_t> BindWindow(const BindWr& wr);
 
   virtual State state() const = 0;
   virtual const SocketAddress& local_address() const = 0;

@@ -13,7 +13,8 @@
 
 namespace rtrs::server {
 
-absl::StatusOr<std::unique_ptr<ChunkMemory>> ChunkMemory::Map(size_t bytes) {
+absl::StatusOr<std::unique_ptr<ChunkMemory>> ChunkMemory::Map(size_t bytes,
+                                                              uint32_t access) {
   void* address = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (address == MAP_FAILED) {
@@ -25,7 +26,7 @@ absl::StatusOr<std::unique_ptr<ChunkMemory>> ChunkMemory::Map(size_t bytes) {
   // hostile client keeps no order at all.
   ABSL_ANNOTATE_BENIGN_RACE_SIZED(address, bytes, "the network orders it");
   return absl::WrapUnique(
-      new ChunkMemory(static_cast<uint8_t*>(address), bytes));
+      new ChunkMemory(static_cast<uint8_t*>(address), bytes, access));
 }
 
 ChunkMemory::~ChunkMemory() {
@@ -39,10 +40,8 @@ absl::StatusOr<const ChunkRegistration*> ChunkMemory::RegisterWith(
   if (registrations_[index] == nullptr) {
     auto made = std::make_unique<ChunkRegistration>();
     RTRS_ASSIGN_OR_RETURN(made->pd, fabric->AllocPd());
-    RTRS_ASSIGN_OR_RETURN(
-        made->region,
-        made->pd->RegisterMemory(address_, length_,
-                                 fabric::kLocalWrite | fabric::kRemoteWrite));
+    RTRS_ASSIGN_OR_RETURN(made->region,
+                          made->pd->RegisterMemory(address_, length_, access_));
     registrations_[index] = std::move(made);
   }
   return registrations_[index].get();

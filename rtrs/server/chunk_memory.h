@@ -27,8 +27,10 @@ struct ChunkRegistration {
 
 class ChunkMemory {
  public:
-  // ENOMEM when the system has no such mapping.
-  static absl::StatusOr<std::unique_ptr<ChunkMemory>> Map(size_t bytes);
+  // `access` to the chunks for all fabrics: remote writes, or only windows
+  // that are bound to them. ENOMEM when the system has no such mapping.
+  static absl::StatusOr<std::unique_ptr<ChunkMemory>> Map(size_t bytes,
+                                                          uint32_t access);
   ~ChunkMemory();
   ChunkMemory(const ChunkMemory&) = delete;
   ChunkMemory& operator=(const ChunkMemory&) = delete;
@@ -39,11 +41,12 @@ class ChunkMemory {
                                                         size_t index);
 
  private:
-  ChunkMemory(uint8_t* address, size_t length)
-      : address_(address), length_(length) {}
+  ChunkMemory(uint8_t* address, size_t length, uint32_t access)
+      : address_(address), length_(length), access_(access) {}
 
   uint8_t* address_;
   size_t length_;
+  const uint32_t access_;
   std::vector<std::unique_ptr<ChunkRegistration>> registrations_;
 };
 

@@ -23,6 +23,8 @@ namespace {
 
 // Work requests of the longest response: data, invalidation, immediate.
 constexpr uint32_t kMaxResponseWrs = 3;
+// With always_invalidate: the end of the old rkey, and the fresh one.
+constexpr uint32_t kMaxRequestWrs = kMaxResponseWrs + 2;
 // More responses than this in the send queue at once wait for room: memory that
 // long queues walk through costs more than a wait that hardly ever happens.
 constexpr uint32_t kMaxSendDepth = 1024;
@@ -69,12 +71,12 @@ void Connection::Move(ConnectionState to, absl::string_view why) {
 
 void Connection::Accept(std::unique_ptr<fabric::ConnectRequest> request,
                         absl::Span<const uint8_t> private_data,
-                        uint32_t queue_depth) {
+                        const ServerOptions& options) {
   if (path_->state() == PathState::kClosing) {
     request->Reject(EncodeRejection(ECONNRESET));
     return;
   }
-  const absl::Status status = SetUp(&request, private_data, queue_depth);
+  const absl::Status status = SetUp(&request, private_data, options);
   if (status.ok()) return;
   if (request != nullptr) {
     request->Reject(EncodeRejection(ErrnoOf(status)));
@@ -85,18 +87,25 @@ void Connection::Accept(std::unique_ptr<fabric::ConnectRequest> request,
 
 absl::Status Connection::SetUp(std::unique_ptr<fabric::ConnectRequest>* request,
                                absl::Span<const uint8_t> private_data,
-                               uint32_t queue_depth) {
+                               const ServerOptions& options) {
+  const uint32_t queue_depth = options.sess_queue_depth;
   queue_depth_ = queue_depth;
   mem_bits_ = wire::MemBits(queue_depth);
   // One less than the device has: fabrics may need a marker of their own.
   const uint32_t device_max = port_->fabric()->device().max_qp_wr - 1;
-  send_depth_ = std::min({device_max, kMaxSendDepth,
-                          kMaxResponseWrs * queue_depth + kReservedSends});
+  const uint32_t wrs =
+      options.always_invalidate ? kMaxRequestWrs : kMaxResponseWrs;
+  send_depth_ =
+      std::min({device_max, kMaxSendDepth, wrs * queue_depth + kReservedSends});
+  // The first rkeys of all chunks and the INFO_RSP; see CheckDevice.
+  if (options.always_invalidate && cid_ == 0) {
+    send_depth_ = std::max(send_depth_, queue_depth + kReservedSends);
+  }
   const uint32_t requests =
       cid_ == 0 ? std::max(queue_depth, wire::kServiceConnectionDepth)
                 : queue_depth;
   const uint32_t receives = std::min(device_max, requests + kSpareReceives);
-  if (send_depth_ < kReservedSends + kMaxResponseWrs) {
+  if (send_depth_ < kReservedSends + wrs) {
     return ErrnoError(ENOMEM, "the device's queues are too short");
   }
   signal_interval_ = send_depth_ < 16 ? 1 : send_depth_ / 4;
@@ -143,12 +152,11 @@ void Connection::ProtocolError(absl::string_view why) {
 }
 
 void Connection::Close() {
-  // Responses that wait for room will not be sent any more.
-  while (Operation* op = waiting_head_) {
-    waiting_head_ = op->next_response;
-    DropRequest(op);
+  // What waits will not be sent any more, nor complete.
+  while (Operation* op = waiting_.PopFront()) {
+    op->started ? DropRequest(op) : ForgetRequest(op);
   }
-  waiting_tail_ = nullptr;
+  while (Operation* op = invalidating_.PopFront()) ForgetRequest(op);
   Move(ConnectionState::kLeaving, "the path closes");
   if (qp_ == nullptr) {
     worker_->AddReapable(this);
@@ -211,12 +219,19 @@ void Connection::HandleCompletion(const fabric::WorkCompletion& wc) {
     }
     return;
   }
-  if (WrKindOf(wc.wr_id) == WrKind::kSend) {
-    send_done_ = SendCountOf(wc.wr_id);
-    SendWaiting();
-    return;
+  switch (WrKindOf(wc.wr_id)) {
+    case WrKind::kInvalidation:
+      HandleInvalidation();
+      [[fallthrough]];
+    case WrKind::kSend:
+      send_done_ = SendCountOf(wc.wr_id);
+      SendWaiting();
+      return;
+    case WrKind::kReceive:
+    case WrKind::kInfoRequest:
+      if (state() == ConnectionState::kOpen) HandleReceive(wc);
+      return;
   }
-  if (state() == ConnectionState::kOpen) HandleReceive(wc);
 }
 
 void Connection::HandleReceive(const fabric::WorkCompletion& wc) {
@@ -283,13 +298,30 @@ void Connection::HandleIoRequest(uint32_t imm) {
   op->connection = this;
   op->worker = worker_;
   op->error = 0;
+  op->offset = where.offset;
+  op->started = false;
   ++inflight_;
+  if (path_->windows() != nullptr) return SendOrWait(op);
+  StartRequest(op);
+}
+
+void Connection::HandleInvalidation() {
+  // Otherwise they wait for Close.
+  if (state() != ConnectionState::kOpen ||
+      path_->state() != PathState::kConnected) {
+    return;
+  }
+  if (Operation* op = invalidating_.PopFront()) StartRequest(op);
+}
+
+void Connection::StartRequest(Operation* op) {
+  SessionImpl* session = path_->session();
+  op->started = true;
   const Verdict verdict =
-      ParseRequest(session->chunk(where.buf_id), where.offset, op);
+      ParseRequest(session->chunk(op->buf_id), op->offset, op);
   if (verdict == Verdict::kClose ||
       (op->need_inval && !port_->fabric()->device().send_with_invalidate)) {
-    op->busy.store(false, std::memory_order_release);
-    --inflight_;
+    ForgetRequest(op);
     return ProtocolError(
         verdict == Verdict::kClose
             ? "a request header that is no WRITE or READ"
@@ -304,10 +336,10 @@ void Connection::HandleIoRequest(uint32_t imm) {
                    "refused",
                    path_->name(), cid_);
   }
-  if (session->owners().Claim(op)) StartRequest(op);
+  if (session->owners().Claim(op)) RunRequest(op);
 }
 
-void Connection::StartRequest(Operation* op) {
+void Connection::RunRequest(Operation* op) {
   if (op->error != 0) return CompleteRequest(op, op->error);
   handler_->OnRequest(op);
 }

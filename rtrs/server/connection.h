@@ -12,18 +12,21 @@
 #include <memory>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "rtrs/fabric/fabric.h"
 #include "rtrs/server/operation.h"
 #include "rtrs/server/port.h"
 #include "rtrs/server/request.h"
+#include "rtrs/server/send_wr_id.h"
 
 namespace rtrs::server {
 
 class Handler;
 class Path;
 class WorkerImpl;
+struct ServerOptions;
 
 enum class ConnectionState {
   kNew,       // waits for its worker to accept it
@@ -49,7 +52,8 @@ class Connection {
   // Makes the queue pair, posts its receives and accepts; on failure rejects
   // `request` and asks the path to close.
   void Accept(std::unique_ptr<fabric::ConnectRequest> request,
-              absl::Span<const uint8_t> private_data, uint32_t queue_depth);
+              absl::Span<const uint8_t> private_data,
+              const ServerOptions& options);
   // The path closes: disconnects, lets running requests finish and reports
   // to Control::ConnectionGone.
   void Close();
@@ -63,8 +67,10 @@ class Connection {
   // From the layer above, through the operation.
   void CompleteRequest(Operation* op, int error);
 
-  // cid 0: posts the INFO_RSP that lies at Path::info_response().
-  absl::Status SendInfoResponse(uint32_t length);
+  // cid 0: posts the INFO_RSP.
+  absl::Status SendInfoResponse(const fabric::Sge& message);
+  // cid 0: the same with a first rkey for each chunk, with always_invalidate.
+  absl::Status BindAllChunks();
   // cid 0: sends a heartbeat, or its acknowledgement, when there is room.
   void SendHeartbeat(bool ack);
 
@@ -76,16 +82,28 @@ class Connection {
   void ProtocolError(absl::string_view why);
   absl::Status SetUp(std::unique_ptr<fabric::ConnectRequest>* request,
                      absl::Span<const uint8_t> private_data,
-                     uint32_t queue_depth);
+                     const ServerOptions& options);
 
   void HandleReceive(const fabric::WorkCompletion& wc);
   void HandleImmediate(uint32_t imm);
   void HandleIoRequest(uint32_t imm);
+  // The chunk's rkey ends; when it has, StartRequest.
+  void Invalidate(Operation* op);
+  void HandleInvalidation();
+  // Reads the header and hands the request on.
   void StartRequest(Operation* op);
+  void RunRequest(Operation* op);
+  // Work requests of what comes next for `op`.
+  uint32_t NextWrs(const Operation& op) const;
+  // Now if the send queue has room, else when it has.
+  void SendOrWait(Operation* op);
+  void SendNext(Operation* op);
   void SendResponse(Operation* op);
   void SendWaiting();
   // Gives the record and the chunk back; the response is posted or dropped.
   void ReleaseOperation(Operation* op);
+  // Gives the record of a request back that was not started.
+  void ForgetRequest(Operation* op);
   void DropRequest(Operation* op);
   void ReportIfGone();
 
@@ -95,6 +113,7 @@ class Connection {
   // Posts `list`, signalling it if it is time to; at least so often that a
   // full send queue always holds a signalled request.
   absl::Status PostChain(absl::Span<fabric::SendWr> list);
+  absl::StatusOr<uint32_t> PostBind(fabric::BindWr wr, WrKind kind);
 
   Path* const path_;
   WorkerImpl* const worker_;
@@ -114,9 +133,11 @@ class Connection {
   uint64_t send_done_ = 0;    // of those, known to have left the queue
   bool heartbeat_waits_ = false;
   bool heartbeat_ack_waits_ = false;
-  // Responses for which the send queue has no room, oldest first.
-  Operation* waiting_head_ = nullptr;
-  Operation* waiting_tail_ = nullptr;
+  // What the send queue has no room for: responses, and invalidations of
+  // requests that have not started. Oldest first.
+  OperationList waiting_;
+  // Invalidations that have been posted, in the order of the send queue.
+  OperationList invalidating_;
   // Requests from receive to response.
   uint32_t inflight_ = 0;
   uint32_t queue_depth_ = 0;

@@ -1,8 +1,10 @@
 // Responses and heartbeats: what a connection sends. wire.md §4.5, §4.8, §5.1.
 #include <array>
 #include <utility>
+#include <vector>
 
 #include "rtrs/base/log.h"
+#include "rtrs/base/status_macros.h"
 #include "rtrs/server/connection.h"
 #include "rtrs/server/control.h"
 #include "rtrs/server/path.h"
@@ -16,12 +18,6 @@ namespace {
 
 bool SendsData(const Operation& op) {
   return op.error == 0 && op.has_descriptor;
-}
-
-// The chain of §4.5 for flags 0. Without an invalidation data and completion
-// travel together (trap 35).
-uint32_t ResponseWrs(const Operation& op) {
-  return op.need_inval ? (SendsData(op) ? 3 : 2) : 1;
 }
 
 }  // namespace
@@ -38,29 +34,72 @@ absl::Status Connection::PostChain(absl::Span<fabric::SendWr> list) {
   return qp_->PostSend(list, fabric::Doorbell::kDeferred);
 }
 
+absl::StatusOr<uint32_t> Connection::PostBind(fabric::BindWr wr, WrKind kind) {
+  wr.wr_id = WrId(kind, ++send_posted_);
+  ++unsignalled_;
+  if (kind == WrKind::kInvalidation || unsignalled_ >= signal_interval_) {
+    wr.flags = fabric::kSignaled;
+    unsignalled_ = 0;
+  }
+  return qp_->BindWindow(wr);
+}
+
+// A bind, or the chain of §4.5. With flags 0 and no invalidation data and
+// completion travel together (trap 35).
+uint32_t Connection::NextWrs(const Operation& op) const {
+  if (!op.started) return 1;
+  const uint32_t data = SendsData(op) ? 1 : 0;
+  const uint32_t invalidation = op.need_inval ? 1 : 0;
+  if (path_->windows() != nullptr) return data + invalidation + 2;
+  return invalidation == 1 ? data + 2 : 1;
+}
+
+void Connection::SendOrWait(Operation* op) {
+  if (waiting_.empty() && SendRoom(NextWrs(*op) + kReservedSends)) {
+    return SendNext(op);
+  }
+  waiting_.PushBack(op);
+}
+
+void Connection::SendNext(Operation* op) {
+  op->started ? SendResponse(op) : Invalidate(op);
+}
+
+void Connection::Invalidate(Operation* op) {
+  const auto status =
+      PostBind(path_->windows()->Unbind(op->buf_id), WrKind::kInvalidation);
+  if (!status.ok()) {
+    ForgetRequest(op);
+    return Fail(status.status().message());
+  }
+  invalidating_.PushBack(op);
+  port_->NotePosted(0);
+}
+
 void Connection::CompleteRequest(Operation* op, int error) {
   op->error = error;
   if (state() != ConnectionState::kOpen ||
       path_->state() != PathState::kConnected) {
     return DropRequest(op);
   }
-  if (waiting_head_ == nullptr && SendRoom(ResponseWrs(*op) + kReservedSends)) {
-    return SendResponse(op);
-  }
-  op->next_response = nullptr;
-  if (waiting_head_ == nullptr) {
-    waiting_head_ = op;
-  } else {
-    waiting_tail_->next_response = op;
-  }
-  waiting_tail_ = op;
+  SendOrWait(op);
 }
 
 void Connection::SendResponse(Operation* op) {
   const fabric::MemoryRegion& region = *path_->registration().region;
+  ChunkWindows* windows = path_->windows();
   fabric::Sge sge;
+  fabric::Sge rkey_response;
   std::array<fabric::SendWr, 3> list;
   size_t n = 0;
+  if (windows != nullptr) {
+    const auto rkey = PostBind(windows->Bind(op->buf_id), WrKind::kSend);
+    if (!rkey.ok()) {
+      DropRequest(op);
+      return Fail(rkey.status().message());
+    }
+    rkey_response = windows->RkeyResponse(op->buf_id, *rkey);
+  }
   const bool invalidate = op->need_inval;
   if (SendsData(*op)) {
     sge = {path_->session()->chunk(op->buf_id).data(), op->descriptor.length,
@@ -70,14 +109,20 @@ void Connection::SendResponse(Operation* op) {
     wr.sg_list = absl::MakeConstSpan(&sge, 1);
     wr.remote_address = op->descriptor.address;
     wr.rkey = op->descriptor.rkey;
-    if (invalidate) ++n;  // else the immediate goes with it
+    // Else the immediate goes with it.
+    if (invalidate || windows != nullptr) ++n;
   }
   if (invalidate) {
     list[n].opcode = fabric::WrOpcode::kSendWithInv;
     list[n].invalidate_rkey = op->descriptor.rkey;
     ++n;
   }
-  list[n].opcode = fabric::WrOpcode::kRdmaWriteWithImm;
+  if (windows != nullptr) {
+    list[n].opcode = fabric::WrOpcode::kSendWithImm;
+    list[n].sg_list = absl::MakeConstSpan(&rkey_response, 1);
+  } else {
+    list[n].opcode = fabric::WrOpcode::kRdmaWriteWithImm;
+  }
   list[n].imm = wire::EncodeIoResponseImm({op->buf_id, op->error, invalidate});
   ++n;
   const size_t bytes = op->data.size();
@@ -93,11 +138,9 @@ void Connection::SendWaiting() {
   if (state() != ConnectionState::kOpen) return;
   if (heartbeat_ack_waits_) SendHeartbeat(/*ack=*/true);
   if (heartbeat_waits_) SendHeartbeat(/*ack=*/false);
-  while (waiting_head_ != nullptr &&
-         SendRoom(ResponseWrs(*waiting_head_) + kReservedSends)) {
-    Operation* op = waiting_head_;
-    waiting_head_ = op->next_response;
-    SendResponse(op);
+  while (!waiting_.empty() &&
+         SendRoom(NextWrs(*waiting_.front()) + kReservedSends)) {
+    SendNext(waiting_.PopFront());
     if (state() != ConnectionState::kOpen) return;
   }
 }
@@ -111,11 +154,16 @@ void Connection::ReleaseOperation(Operation* op) {
   Connection* other = next->connection;
   other->worker_->PostTask([other, next] {
     if (other->state() == ConnectionState::kOpen) {
-      other->StartRequest(next);
+      other->RunRequest(next);
     } else {
       other->DropRequest(next);
     }
   });
+}
+
+void Connection::ForgetRequest(Operation* op) {
+  op->busy.store(false, std::memory_order_release);
+  --inflight_;
 }
 
 void Connection::DropRequest(Operation* op) {
@@ -123,13 +171,21 @@ void Connection::DropRequest(Operation* op) {
   ReportIfGone();
 }
 
-absl::Status Connection::SendInfoResponse(uint32_t length) {
-  fabric::Sge sge = {path_->info_response(), length, path_->control_lkey()};
+absl::Status Connection::SendInfoResponse(const fabric::Sge& message) {
   fabric::SendWr wr;
   wr.opcode = fabric::WrOpcode::kSend;
-  wr.sg_list = absl::MakeConstSpan(&sge, 1);
-  port_->NotePosted(length);
+  wr.sg_list = absl::MakeConstSpan(&message, 1);
+  port_->NotePosted(message.length);
   return PostChain(absl::MakeSpan(&wr, 1));
+}
+
+absl::Status Connection::BindAllChunks() {
+  ChunkWindows* windows = path_->windows();
+  std::vector<uint32_t> rkeys(windows->count());
+  for (uint32_t i = 0; i < rkeys.size(); ++i) {
+    RTRS_ASSIGN_OR_RETURN(rkeys[i], PostBind(windows->Bind(i), WrKind::kSend));
+  }
+  return SendInfoResponse(windows->InfoResponse(rkeys));
 }
 
 void Connection::SendHeartbeat(bool ack) {

@@ -38,8 +38,11 @@ absl::Status Control::OnInfoRequest(Path* path,
                         wire::DecodeInfoRequest(message));
   SessionImpl* session = path->session();
   RTRS_RETURN_IF_ERROR(SetName(session, info.sessname));
+  if (options_.always_invalidate) RTRS_RETURN_IF_ERROR(path->MakeWindows());
   RTRS_RETURN_IF_ERROR(PathUp(path));
-
+  if (options_.always_invalidate) {
+    return path->connections[0]->BindAllChunks();
+  }
   const fabric::MemoryRegion& region = *path->registration().region;
   wire::InfoResponse response;
   // Fits 32 bits: see CheckServerOptions.
@@ -48,7 +51,8 @@ absl::Status Control::OnInfoRequest(Path* path,
   const std::vector<uint8_t> bytes = wire::Encode(response);
   std::copy(bytes.begin(), bytes.end(), path->info_response());
   return path->connections[0]->SendInfoResponse(
-      static_cast<uint32_t>(bytes.size()));
+      {path->info_response(), static_cast<uint32_t>(bytes.size()),
+       path->control_lkey()});
 }
 
 absl::Status Control::CheckAllOpen(const Path& path) const {

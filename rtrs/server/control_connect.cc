@@ -111,9 +111,13 @@ Control::Decision Control::DecideKnownPath(Path* path,
 
 absl::StatusOr<SessionImpl*> Control::AddSession(
     const wire::ConnectRequest& wanted, const SocketAddress& peer) {
-  RTRS_ASSIGN_OR_RETURN(auto memory,
-                        ChunkMemory::Map(size_t{options_.sess_queue_depth} *
-                                         options_.max_chunk_size));
+  RTRS_ASSIGN_OR_RETURN(
+      auto memory,
+      ChunkMemory::Map(
+          size_t{options_.sess_queue_depth} * options_.max_chunk_size,
+          fabric::kLocalWrite |
+              (options_.always_invalidate ? fabric::kBindWindows
+                                          : fabric::kRemoteWrite)));
   const Uuid uuid = wanted.paths_uuid;
   auto session = std::make_unique<SessionImpl>(
       uuid, peer, wanted.capabilities, std::move(memory),
@@ -171,14 +175,17 @@ void Control::AddConnection(Path* path, const wire::ConnectRequest& wanted,
   response.queue_depth = static_cast<uint16_t>(options_.sess_queue_depth);
   response.max_io_size = options_.max_chunk_size - wire::kMaxHeaderSize;
   response.max_hdr_size = wire::kMaxHeaderSize;
+  if (options_.always_invalidate) {
+    response.flags = wire::ConnectResponse::kFlagNewRkey;
+  }
   // Nothing new is said to a peer that has not said anything new.
   if (wanted.capabilities.bits != 0) {
     response.capabilities = options_.capabilities;
   }
   worker->PostTask([connection, request = std::move(request),
                     bytes = wire::Encode(response),
-                    depth = options_.sess_queue_depth]() mutable {
-    connection->Accept(std::move(request), bytes, depth);
+                    &options = options_]() mutable {
+    connection->Accept(std::move(request), bytes, options);
   });
 }
 

@@ -27,13 +27,38 @@ struct Operation final : Request {
   std::atomic<bool> busy{false};
   // Link of ChunkOwners: the operation in front of this one.
   Operation* next_owner = nullptr;
-  // Link of the connection's responses that wait for a free send queue.
-  Operation* next_response = nullptr;
-  int error = 0;  // what Complete said, while the response waits
+  // Link of the connection's lists: what waits for a free send queue, and what
+  // waits for its invalidation.
+  Operation* next_waiting = nullptr;
+  uint32_t offset = 0;   // of the RTRS message in the chunk
+  bool started = false;  // its header was read: the next thing is a response
+  int error = 0;         // what Complete said, while the response waits
   bool need_inval = false;
   bool has_descriptor = false;
   wire::Descriptor descriptor;
   std::array<uint8_t, kMaxUserMessage> message;
+};
+
+// Operations in the order of their coming, linked through next_waiting.
+class OperationList {
+ public:
+  bool empty() const { return head_ == nullptr; }
+  Operation* front() const { return head_; }
+  void PushBack(Operation* op) {
+    op->next_waiting = nullptr;
+    (empty() ? head_ : tail_->next_waiting) = op;
+    tail_ = op;
+  }
+  // The oldest, taken out; nullptr if there is none.
+  Operation* PopFront() {
+    Operation* op = head_;
+    if (op != nullptr) head_ = op->next_waiting;
+    return op;
+  }
+
+ private:
+  Operation* head_ = nullptr;
+  Operation* tail_ = nullptr;
 };
 
 // What becomes of a request after its header was read.

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "rtrs/base/errno_status.h"
+#include "rtrs/server/send_wr_id.h"
 #include "rtrs/server/server.h"
 #include "rtrs/wire/immediate.h"
 #include "rtrs/wire/rtrs_messages.h"
@@ -51,6 +52,26 @@ absl::Status CheckServerOptions(const ServerOptions& options) {
     return ErrnoError(EINVAL, absl::StrCat("heartbeat_missed_max=",
                                            options.heartbeat_missed_max,
                                            ": must be at least 1"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckDevice(const ServerOptions& options,
+                         const fabric::DeviceAttr& device) {
+  if (!options.always_invalidate) return absl::OkStatus();
+  if (!device.memory_windows) {
+    return ErrnoError(EOPNOTSUPP,
+                      absl::StrCat("always_invalidate=yes: ", device.name,
+                                   " has no type 1 memory windows; use "
+                                   "always_invalidate=no or another fabric"));
+  }
+  // All chunks are bound in one go.
+  if (device.max_qp_wr <= options.sess_queue_depth + kReservedSends) {
+    return ErrnoError(
+        EINVAL,
+        absl::StrCat("sess_queue_depth=", options.sess_queue_depth,
+                     ": with always_invalidate=yes ", device.name,
+                     " can do less than ", device.max_qp_wr - kReservedSends));
   }
   return absl::OkStatus();
 }

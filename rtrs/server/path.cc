@@ -51,7 +51,13 @@ absl::StatusOr<std::unique_ptr<Path>> Path::Create(
 }
 
 Path::~Path() {
-  connections.clear();  // their queue pairs use control_region_
+  connections.clear();  // their queue pairs use control_region_ and windows_
+}
+
+absl::Status Path::MakeWindows() {
+  RTRS_ASSIGN_OR_RETURN(
+      windows_, ChunkWindows::Create(*registration_, session_->chunk_size()));
+  return absl::OkStatus();
 }
 
 void Path::Move(PathState to, absl::string_view why) {

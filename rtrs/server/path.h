@@ -22,6 +22,7 @@
 #include "rtrs/base/uuid.h"
 #include "rtrs/fabric/fabric.h"
 #include "rtrs/server/chunk_memory.h"
+#include "rtrs/server/chunk_windows.h"
 #include "rtrs/server/operation.h"
 #include "rtrs/wire/rtrs_messages.h"
 
@@ -56,6 +57,10 @@ class Path {
   SessionImpl* session() const { return session_; }
   Control* control() const { return control_; }
   const ChunkRegistration& registration() const { return *registration_; }
+  // None unless the server always invalidates.
+  ChunkWindows* windows() const { return windows_.get(); }
+  // Control worker, before the path connects.
+  absl::Status MakeWindows();
 
   PathState state() const { return state_.load(std::memory_order_acquire); }
   // Control worker; the only place where the state changes.
@@ -102,6 +107,7 @@ class Path {
   const SocketAddress peer_;
   const std::string name_;
   const ChunkRegistration* registration_ = nullptr;
+  std::unique_ptr<ChunkWindows> windows_;
   std::atomic<PathState> state_{PathState::kConnecting};
   std::atomic<bool> alive_{false};
   int missed_ = 0;

@@ -8,7 +8,12 @@
 
 namespace rtrs::server {
 
-enum class WrKind : uint8_t { kSend = 0, kReceive = 1, kInfoRequest = 2 };
+enum class WrKind : uint8_t {
+  kSend = 0,
+  kReceive = 1,
+  kInfoRequest = 2,
+  kInvalidation = 3,  // a send: ends a chunk's rkey, the oldest one's
+};
 
 // Slots of the send queue that responses leave to heartbeats and INFO_RSP.
 inline constexpr uint32_t kReservedSends = 4;

@@ -90,6 +90,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Create(
     ServerOptions options, Handler* handler) {
   RTRS_RETURN_IF_ERROR(CheckServerOptions(options));
   if (fabrics.empty()) return ErrnoError(ENODEV, "a server without fabrics");
+  for (const fabric::Fabric* fabric : fabrics) {
+    RTRS_RETURN_IF_ERROR(CheckDevice(options, fabric->device()));
+  }
   auto server =
       std::make_unique<ServerImpl>(std::move(options), std::move(fabrics));
   RTRS_RETURN_IF_ERROR(server->Init(clock, handler));

@@ -35,6 +35,9 @@ struct ServerOptions {
   uint32_t sess_queue_depth = 512;   // chunks of a session
   uint32_t max_chunk_size = 131072;  // bytes, a power of two >= 8192
   uint32_t workers = 1;
+  // A chunk's rkey dies when a request for it arrives, and the response brings
+  // a fresh one (wire.md §2.4): needs fabrics with memory windows.
+  bool always_invalidate = false;
   wire::Capabilities capabilities;  // that we announce
   // Limits, checked before anything is allocated (design decision 7).
   uint32_t max_sessions = 256;
@@ -50,6 +53,9 @@ struct ServerOptions {
 // The kernel's rules: bits(depth-1)+bits(chunk-1) <= 28 and so on. The error
 // names the parameter and the value.
 absl::Status CheckServerOptions(const ServerOptions& options);
+// Whether the device can serve with these options; the error names both.
+absl::Status CheckDevice(const ServerOptions& options,
+                         const fabric::DeviceAttr& device);
 
 // A session as the layer above sees it: from OnSessionUp to OnSessionDown.
 class Session {

@@ -37,6 +37,8 @@ class SessionImpl final : public Session {
         chunk_size_(chunk_size),
         owners_(queue_depth),
         disconnect_(std::move(disconnect)) {}
+  // Paths go before the memory they are registered in.
+  ~SessionImpl() { paths.clear(); }
 
   // Session:
   const std::string& name() const override { return name_; }
@@ -57,7 +59,7 @@ class SessionImpl final : public Session {
   ChunkOwners& owners() { return owners_; }
   void set_name(std::string name) { name_ = std::move(name); }
 
-  // For the control worker. Paths go before the memory they are registered in.
+  // For the control worker.
   std::vector<std::unique_ptr<Path>> paths;
   // Paths that were connected and are not gone yet; the layer above knows the
   // session while there are any.

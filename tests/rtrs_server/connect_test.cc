@@ -288,5 +288,23 @@ TEST(ServerOptionsTest, NamesTheParameterAndTheValue) {
   EXPECT_FALSE(CheckServerOptions(options).ok());
 }
 
+TEST(CheckDeviceTest, AlwaysInvalidateNeedsMemoryWindowsAndLongQueues) {
+  fabric::DeviceAttr device;
+  device.name = "small0";
+  device.max_qp_wr = 100;
+  ServerOptions options;
+  EXPECT_TRUE(CheckDevice(options, device).ok());
+  options.always_invalidate = true;
+  EXPECT_THAT(std::string(CheckDevice(options, device).message()),
+              testing::AllOf(testing::HasSubstr("always_invalidate"),
+                             testing::HasSubstr("small0"),
+                             testing::HasSubstr("memory windows")));
+  device.memory_windows = true;
+  EXPECT_THAT(std::string(CheckDevice(options, device).message()),
+              testing::HasSubstr("sess_queue_depth=512"));
+  options.sess_queue_depth = 64;
+  EXPECT_TRUE(CheckDevice(options, device).ok());
+}
+
 }  // namespace
 }  // namespace rtrs::server

@@ -1,5 +1,7 @@
 #include "tests/rtrs_server/raw_client.h"
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -12,7 +14,9 @@ namespace rtrs::server {
 namespace {
 
 // The bytes of the INFO_RSP land at the end of the staging buffer.
-constexpr size_t kInfoRoom = 64;
+constexpr size_t kInfoRoom = 16 << 10;
+// Of a connection; each has room for an RKEY_RSP.
+constexpr size_t kMaxReceives = 2048;
 
 }  // namespace
 
@@ -28,6 +32,9 @@ RawClient::RawClient(fabric::Fabric* fabric, const SocketAddress& server,
           *pd_->RegisterMemory(buffer_.data(), buffer_.size(),
                                fabric::kLocalWrite | fabric::kRemoteWrite)),
       staging_region_(*pd_->RegisterMemory(staging_.data(), staging_.size(),
+                                           fabric::kLocalWrite)),
+      landing_(kMaxCons * kMaxReceives * wire::RkeyResponse::kSize),
+      landing_region_(*pd_->RegisterMemory(landing_.data(), landing_.size(),
                                            fabric::kLocalWrite)),
       channel_(*fabric->CreateEventChannel()),
       cq_(*channel_->CreateCq(16384)),
@@ -69,6 +76,7 @@ void RawClient::Drain() {
         break;
       default:
         con->disconnected = true;
+        con->reason = std::string(event.status.message());
         con->qp->Disconnect();
     }
     if (con->private_data.empty()) con->private_data = event.private_data;
@@ -84,7 +92,8 @@ void RawClient::Drain() {
         continue;
       }
       const auto cid = static_cast<uint16_t>(wc.wr_id);
-      PostReceives(cid, 1);
+      TakeRkey(wc);
+      PostReceive(wc.wr_id);
       if (answer_heartbeats && wc.imm == wire::kHeartbeatImm) {
         SendImm(cid, wire::kHeartbeatAckImm);
       } else {
@@ -127,6 +136,7 @@ RawClient::Reply RawClient::ConnectRaw(uint16_t cid,
   reply.accepted = con.established && response->error == 0;
   if (reply.accepted) {
     queue_depth_ = response->queue_depth;
+    flags_ = response->flags;
     chunk_size_ = response->max_io_size + response->max_hdr_size;
     if (cid == 0) {
       fabric::RecvWr wr;
@@ -136,7 +146,7 @@ RawClient::Reply RawClient::ConnectRaw(uint16_t cid,
       wr.lkey = staging_region_->lkey();
       (void)con.qp->PostRecv(absl::MakeConstSpan(&wr, 1));
     }
-    PostReceives(cid, receives);
+    for (uint64_t i = 0; i < receives; ++i) PostReceive(i << 16 | cid);
   }
   return reply;
 }
@@ -149,10 +159,34 @@ bool RawClient::ConnectAll(uint16_t cid_num) {
   return true;
 }
 
-void RawClient::PostReceives(uint16_t cid, size_t count) {
-  std::vector<fabric::RecvWr> list(count);
-  for (fabric::RecvWr& wr : list) wr.wr_id = cid;
-  (void)cons_[cid].qp->PostRecv(list);
+uint8_t* RawClient::Landing(uint64_t wr_id) {
+  const uint64_t cid = wr_id & 0xffff;
+  return &landing_[(cid * kMaxReceives + (wr_id >> 16)) *
+                   wire::RkeyResponse::kSize];
+}
+
+void RawClient::PostReceive(uint64_t wr_id) {
+  fabric::RecvWr wr;
+  wr.wr_id = wr_id;
+  if (new_rkey()) {
+    wr.address = Landing(wr_id);
+    wr.length = wire::RkeyResponse::kSize;
+    wr.lkey = landing_region_->lkey();
+  }
+  (void)cons_[wr_id & 0xffff].qp->PostRecv(absl::MakeConstSpan(&wr, 1));
+}
+
+void RawClient::TakeRkey(const fabric::WorkCompletion& wc) {
+  if (wc.opcode != fabric::WcOpcode::kRecv ||
+      (wc.flags & fabric::kWithImm) == 0) {
+    return;
+  }
+  const auto response = wire::DecodeRkeyResponse(
+      absl::MakeConstSpan(Landing(wc.wr_id), wc.byte_len));
+  ASSERT_TRUE(response.ok()) << response.status();
+  ASSERT_EQ(response->buf_id, wire::DecodeIoResponseImm(wc.imm).msg_id);
+  ASSERT_LT(response->buf_id, regions_.size());
+  regions_[response->buf_id].rkey = response->rkey;
 }
 
 void RawClient::Post(uint16_t cid, fabric::SendWr wr,
@@ -186,8 +220,11 @@ bool RawClient::Info(const std::string& sessname) {
   auto response = wire::DecodeInfoResponse(
       absl::MakeConstSpan(staging_.data() + kBufferSize, message->wc.byte_len),
       queue_depth_, chunk_size_);
-  if (!response.ok() || response->descriptors.size() != 1) return false;
-  chunks_ = response->descriptors[0];
+  if (!response.ok() ||
+      response->descriptors.size() != (new_rkey() ? queue_depth_ : 1)) {
+    return false;
+  }
+  regions_ = response->descriptors;
   return true;
 }
 
@@ -200,8 +237,10 @@ void RawClient::WriteChunk(uint16_t cid, uint32_t buf_id, uint32_t offset,
   fabric::SendWr wr;
   wr.opcode = fabric::WrOpcode::kRdmaWriteWithImm;
   wr.imm = imm;
-  wr.remote_address = chunks_.address + uint64_t{buf_id} * chunk_size_ + offset;
-  wr.rkey = chunks_.rkey;
+  // Chunks lie one behind the other, whatever their rkeys.
+  wr.remote_address =
+      regions_[0].address + uint64_t{buf_id} * chunk_size_ + offset;
+  wr.rkey = Region(buf_id).rkey;
   Post(cid, wr, bytes);
 }
 
@@ -272,7 +311,10 @@ std::optional<RawClient::Message> RawClient::Receive() {
 
 int RawClient::ReceiveError(uint32_t* buf_id) {
   const std::optional<Message> message = Receive();
-  if (!message || message->wc.opcode != fabric::WcOpcode::kRecvRdmaWithImm) {
+  // The form of wire.md §4.5 that goes with the flags, and no other.
+  if (!message || (message->wc.flags & fabric::kWithImm) == 0 ||
+      message->wc.opcode != (new_rkey() ? fabric::WcOpcode::kRecv
+                                        : fabric::WcOpcode::kRecvRdmaWithImm)) {
     return -1;
   }
   const wire::IoResponseImm response =

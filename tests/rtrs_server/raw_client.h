@@ -53,7 +53,8 @@ class RawClient {
 
   // SENDs `bytes` on `cid`.
   void Send(uint16_t cid, absl::Span<const uint8_t> bytes);
-  // INFO_REQ on cid 0; true if the INFO_RSP came, whose region is kept.
+  // INFO_REQ on cid 0; true if the INFO_RSP came, whose regions are kept: one,
+  // or with NEW_RKEY one for each chunk.
   bool Info(const std::string& sessname);
   // ConnectAll and Info.
   bool Establish(uint16_t cid_num, const std::string& sessname);
@@ -77,6 +78,16 @@ class RawClient {
                   absl::Span<const uint8_t> header);
   void SendImm(uint16_t cid, uint32_t imm);
 
+  // Responses with an RKEY_RSP, whose rkeys are kept.
+  bool new_rkey() const {
+    return (flags_ & wire::ConnectResponse::kFlagNewRkey) != 0;
+  }
+  // Chunk `buf_id` under this rkey from now on.
+  void set_chunk_rkey(uint32_t buf_id, uint32_t rkey) {
+    regions_[buf_id].rkey = rkey;
+  }
+  uint32_t chunk_rkey(uint32_t buf_id) const { return Region(buf_id).rkey; }
+
   // The oldest message that was received, waiting for it; none if the
   // connection broke or nothing came.
   struct Message {
@@ -89,6 +100,9 @@ class RawClient {
   // Waits until `cid` is disconnected.
   bool WaitDisconnected(uint16_t cid = 0);
   bool disconnected(uint16_t cid) const { return cons_[cid].disconnected; }
+  const std::string& disconnect_reason(uint16_t cid) const {
+    return cons_[cid].reason;
+  }
   // Leaves all connections and waits until they are left.
   void Disconnect();
   // Waits for `done`.
@@ -96,7 +110,7 @@ class RawClient {
   // Takes what has come without waiting.
   void Drain();
 
-  wire::Descriptor& chunks() { return chunks_; }  // of the INFO_RSP
+  wire::Descriptor& chunks() { return regions_[0]; }  // of the INFO_RSP
   uint32_t rkey() const { return buffer_region_->rkey(); }
   uint8_t* read_buffer() { return buffer_.data(); }
   uint32_t queue_depth() const { return queue_depth_; }
@@ -110,9 +124,16 @@ class RawClient {
     bool established = false;
     bool rejected = false;
     bool disconnected = false;
+    std::string reason;
     std::vector<uint8_t> private_data;
   };
-  void PostReceives(uint16_t cid, size_t count);
+  // wr_id: the connection's number, and above it the receive's.
+  void PostReceive(uint64_t wr_id);
+  uint8_t* Landing(uint64_t wr_id);
+  const wire::Descriptor& Region(uint32_t buf_id) const {
+    return regions_[regions_.size() == 1 ? 0 : buf_id];
+  }
+  void TakeRkey(const fabric::WorkCompletion& wc);
   void Post(uint16_t cid, fabric::SendWr wr, absl::Span<const uint8_t> bytes);
 
   static constexpr size_t kBufferSize = 1 << 20;
@@ -127,13 +148,16 @@ class RawClient {
   size_t staged_ = 0;
   std::unique_ptr<fabric::MemoryRegion> buffer_region_;
   std::unique_ptr<fabric::MemoryRegion> staging_region_;
+  std::vector<uint8_t> landing_;  // of RKEY_RSPs
+  std::unique_ptr<fabric::MemoryRegion> landing_region_;
   std::unique_ptr<fabric::EventChannel> channel_;
   std::unique_ptr<fabric::CompletionQueue> cq_;
   std::vector<Con> cons_;
   std::deque<Message> messages_;
   uint32_t queue_depth_ = 0;
   uint32_t chunk_size_ = 0;
-  wire::Descriptor chunks_;
+  uint32_t flags_ = 0;
+  std::vector<wire::Descriptor> regions_ = {{}};
 };
 
 }  // namespace rtrs::server

@@ -2,6 +2,7 @@
 // loopback TCP, with several clients in threads of their own.
 #include "rtrs/fabric/softiwarp/softiwarp.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 
@@ -33,12 +34,27 @@ class EchoHandler : public Handler {
       std::fill(request->data.begin(), request->data.end(),
                 request->user_message.empty() ? 0 : request->user_message[0]);
     }
+    if (hold) {
+      held = request;
+      held_event.Notify();
+      return;
+    }
     if (++requests % 7 == 0) {
       request->worker->Post([request] { request->Complete(0); });
     } else {
       request->Complete(0);
     }
   }
+  // With `hold` the next request is kept until it is released.
+  void AwaitHeld() { 
+    ASSERT_TRUE(held_event.WaitForNotificationWithTimeout(kPatience)); }
+  void ReleaseHeld() {
+    held->worker->Post([request = held] { request->Complete(0); });
+  }
+  std::atomic<bool> hold{false};
+  Request* held = nullptr;
+  Notification held_event;
+
   std::atomic<int> ups{0};
   std::atomic<int> downs{0};
   std::atomic<int> requests{0};
@@ -46,10 +62,10 @@ class EchoHandler : public Handler {
 
 class SoftiwarpTest : public testing::Test {
  protected:
-  void SetUp() override {
+  void SetUp() override { Start(ServerOptions()); }
+  void Start(ServerOptions options) {
     fabric_ = fabric::NewSoftiwarp({}, fabric::SystemTcpTransport(),
                                    Clock::System(), Random::System());
-    ServerOptions options;
     options.sess_queue_depth = 16;
     options.max_chunk_size = 16384;
     options.workers = 2;
@@ -223,6 +239,105 @@ TEST_F(SoftiwarpTest, ShutdownWhileClientsWork) {
   server_->Shutdown([&done] { done.Notify(); });
   EXPECT_TRUE(done.WaitForNotificationWithTimeout(absl::Seconds(60)));
   for (std::thread& client : clients) client.join();
+}
+
+class AlwaysInvalidateTest : public SoftiwarpTest {
+ protected:
+  void SetUp() override {
+    ServerOptions options;
+    options.always_invalidate = true;
+    Start(options);
+  }
+};
+
+TEST_F(AlwaysInvalidateTest, ServesSeveralClientsOverAllConnections) {
+  std::vector<std::thread> clients;
+  for (int i = 0; i < 2; ++i) {
+    clients.emplace_back([this, i] {
+      auto client = Client();
+      ASSERT_TRUE(client->Establish(4, "client" + std::to_string(i)));
+      // Each chunk goes from connection to connection.
+      Exercise(client.get(), 4, 50);
+      client->Disconnect();
+    });
+  }
+  for (std::thread& client : clients) client.join();
+  WaitEmpty();
+  EXPECT_EQ(handler_.requests, 2 * 50 * 16);
+  EXPECT_EQ(server_->stats().protocol_errors, 0u);
+}
+
+TEST_F(AlwaysInvalidateTest, EachResponseBringsAFreshRkey) {
+  auto client = Client();
+  ASSERT_TRUE(client->Establish(3, "fresh"));
+  const std::vector<uint8_t> user(32, 1);
+  for (int i = 0; i < 20; ++i) {
+    const uint32_t before = client->chunk_rkey(3);
+    client->SendWrite(1, 3, {}, user);
+    ASSERT_EQ(client->ReceiveError(), 0);
+    ASSERT_NE(client->chunk_rkey(3), before);
+  }
+  client->Disconnect();
+  WaitEmpty();
+}
+
+TEST_F(AlwaysInvalidateTest, AnOldRkeyIsARemoteAccessError) {
+  auto client = Client();
+  ASSERT_TRUE(client->Establish(3, "old"));
+  const std::vector<uint8_t> user(32, 1);
+  const uint32_t old = client->chunk_rkey(3);
+  client->SendWrite(1, 3, {}, user);
+  ASSERT_EQ(client->ReceiveError(), 0);
+  client->set_chunk_rkey(3, old);
+  client->SendWrite(2, 3, {}, user);
+  EXPECT_TRUE(client->WaitDisconnected(2));
+  EXPECT_THAT(client->disconnect_reason(2), testing::HasSubstr("STag"));
+  EXPECT_EQ(handler_.requests, 1);
+  client.reset();
+  WaitEmpty();
+}
+
+TEST_F(AlwaysInvalidateTest, TheRkeyIsDeadWhileTheRequestRuns) {
+  auto client = Client();
+  ASSERT_TRUE(client->Establish(3, "running"));
+  const std::vector<uint8_t> user(32, 1);
+  handler_.hold = true;
+  client->SendWrite(1, 3, {}, user);
+  handler_.AwaitHeld();
+  client->SendWrite(2, 3, {}, user);
+  EXPECT_TRUE(client->WaitDisconnected(2));
+  EXPECT_THAT(client->disconnect_reason(2), testing::HasSubstr("STag"));
+  handler_.ReleaseHeld();
+  client.reset();
+  WaitEmpty();
+}
+
+TEST_F(AlwaysInvalidateTest, ReadsThatAskForAnInvalidationGetIt) {
+  auto client = Client();
+  ASSERT_TRUE(client->Establish(2, "inval"));
+  const std::vector<uint8_t> user(32, 9);
+  client->SendRead(1, 0, user,
+                   {.data_len = 512, .descriptor = 512, .need_inval = true});
+  const auto invalidation = client->Receive();
+  ASSERT_TRUE(invalidation.has_value());
+  EXPECT_NE(invalidation->wc.flags & fabric::kWithInv, 0);
+  EXPECT_EQ(client->ReceiveError(), 0);
+  EXPECT_EQ(client->read_buffer()[511], 9);
+  client->Disconnect();
+  WaitEmpty();
+}
+
+TEST_F(AlwaysInvalidateTest, ClientsThatVanishLeaveNothing) {
+  for (int i = 0; i < 30; ++i) {
+    auto client = Client();
+    ASSERT_TRUE(client->Establish(3, "vanishing")) << i;
+    const std::vector<uint8_t> user(32, 1);
+    for (uint32_t n = 0; n < 16; ++n) {
+      client->SendWrite(static_cast<uint16_t>(n % 3), n, {}, user);
+    }
+    client.reset();
+    WaitEmpty();
+  }
 }
 
 }  // namespace

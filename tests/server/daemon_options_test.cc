@@ -47,6 +47,7 @@ TEST_F(OptionsTest, DefaultsAreTheKernelsAndLoopback) {
   EXPECT_EQ(options.server.sess_queue_depth, 512u);
   EXPECT_EQ(options.server.max_chunk_size, 131072u);
   EXPECT_GE(options.server.workers, 1u);
+  EXPECT_FALSE(options.server.always_invalidate);
   EXPECT_FALSE(options.listen_given);
   ASSERT_EQ(options.listen.size(), 2u);
   EXPECT_EQ(options.listen[0].ToString(), "127.0.0.1:1234");
@@ -63,13 +64,15 @@ TEST_F(OptionsTest, ListenMayBeRepeated) {
 }
 
 TEST_F(OptionsTest, ValuesArrive) {
-  const DaemonOptions options = Good(
-      {"--sess_queue_depth=64", "--max_chunk_size=65536", "--workers=3",
-       "--io=direct", "--io_engine=threads", "--crc=on", "--fabric=softiwarp",
-       "--log_level=debug", "--max_sessions=5", "--max_memory=1G"});
+  const DaemonOptions options =
+      Good({"--sess_queue_depth=64", "--max_chunk_size=65536", "--workers=3",
+            "--always_invalidate=yes", "--io=direct", "--io_engine=threads",
+            "--crc=on", "--fabric=softiwarp", "--log_level=debug",
+            "--max_sessions=5", "--max_memory=1G"});
   EXPECT_EQ(options.server.sess_queue_depth, 64u);
   EXPECT_EQ(options.server.max_chunk_size, 65536u);
   EXPECT_EQ(options.server.workers, 3u);
+  EXPECT_TRUE(options.server.always_invalidate);
   EXPECT_EQ(options.io, IoMode::kDirect);
   EXPECT_EQ(options.io_engine, EngineChoice::kThreads);
   EXPECT_EQ(options.crc, rtrs::fabric::SoftiwarpOptions::Crc::kOn);
@@ -100,6 +103,7 @@ TEST_F(OptionsTest, ErrorsNameFlagAndValue) {
       {"--sess_queue_depth", "100000"},
       {"--max_chunk_size", "4096"},
       {"--max_chunk_size", "10000"},
+      {"--always_invalidate", "perhaps"},
       {"--workers", "0"},
       {"--workers", "many"},
       {"--io", "quick"},

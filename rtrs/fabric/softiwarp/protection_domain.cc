@@ -1,5 +1,7 @@
 #include "rtrs/fabric/softiwarp/protection_domain.h"
 
+#include <utility>
+
 #include "rtrs/base/status_macros.h"
 
 namespace rtrs::fabric::softiwarp {
@@ -27,6 +29,26 @@ absl::StatusOr<std::unique_ptr<MemoryRegion>> Pd::RegisterMemory(
   RTRS_ASSIGN_OR_RETURN(const uint32_t stag,
                         table_->Register(address, length, access, id_));
   return std::make_unique<Region>(table_, address, length, stag);
+}
+
+absl::StatusOr<std::unique_ptr<MemoryWindow>> Pd::AllocWindow() {
+  return std::make_unique<Window>(table_);
+}
+
+absl::StatusOr<uint32_t> Window::Bind(void* address, size_t length,
+                                      uint32_t pd) {
+  uint32_t fresh = 0;
+  if (length > 0) {
+    RTRS_ASSIGN_OR_RETURN(fresh,
+                          table_->Register(address, length, kRemoteWrite, pd));
+  }
+  Unbind();
+  stag_ = fresh;
+  return fresh;
+}
+
+void Window::Unbind() {
+  if (stag_ != 0) table_->Deregister(std::exchange(stag_, 0));
 }
 
 }  // namespace rtrs::fabric::softiwarp

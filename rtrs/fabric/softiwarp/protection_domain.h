@@ -1,4 +1,5 @@
-// Protection domains and memory regions over the StagTable. Any thread.
+// Protection domains, memory regions and windows over the StagTable. Any
+// thread; a window: one at a time.
 #ifndef RTRS_FABRIC_SOFTIWARP_PROTECTION_DOMAIN_H_
 #define RTRS_FABRIC_SOFTIWARP_PROTECTION_DOMAIN_H_
 
@@ -16,6 +17,7 @@ class Pd : public ProtectionDomain {
 
   absl::StatusOr<std::unique_ptr<MemoryRegion>> RegisterMemory(
       void* address, size_t length, uint32_t access) override;
+  absl::StatusOr<std::unique_ptr<MemoryWindow>> AllocWindow() override;
 
   // Differs from that of every other domain of the fabric.
   uint32_t id() const { return id_; }
@@ -23,6 +25,22 @@ class Pd : public ProtectionDomain {
  private:
   StagTable* table_;
   uint32_t id_;
+};
+
+class Window : public MemoryWindow {
+ public:
+  explicit Window(StagTable* table) : table_(table) {}
+  ~Window() override { Unbind(); }
+
+  // Gives it a fresh STag for `length` bytes, or with 0 none, and ends the old
+  // one.
+  absl::StatusOr<uint32_t> Bind(void* address, size_t length, uint32_t pd);
+
+ private:
+  void Unbind();
+
+  StagTable* table_;
+  uint32_t stag_ = 0;  // 0: none, which no region has
 };
 
 }  // namespace rtrs::fabric::softiwarp

@@ -36,12 +36,12 @@ WcStatus WcStatusOfLink(int error) {
 
 Qp::Qp(Channel* channel, const QueuePairInit& init)
     : channel_(channel),
+      pd_(PdIdOf(init.pd)),
       cq_(static_cast<Cq*>(init.cq)),
-      sends_(&channel->core()->stags, PdIdOf(init.pd), cq_, this,
-             init.max_send_wr, init.max_send_sge, init.max_inline),
-      recvs_(&channel->core()->stags, PdIdOf(init.pd), cq_, this,
-             init.max_recv_wr),
-      inbound_(&channel->core()->stags, PdIdOf(init.pd), &recvs_),
+      sends_(&channel->core()->stags, pd_, cq_, this, init.max_send_wr,
+             init.max_send_sge, init.max_inline),
+      recvs_(&channel->core()->stags, pd_, cq_, this, init.max_recv_wr),
+      inbound_(&channel->core()->stags, pd_, &recvs_),
       receiver_(&inbound_),
       transmitter_(&sends_) {
   context_ = init.context;
@@ -161,6 +161,25 @@ absl::Status Qp::PostRecv(absl::Span<const RecvWr> list) {
     channel_->AddResumable(this);
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<uint32_t> Qp::BindWindow(const BindWr& wr) {
+  if (wr.length > 0 &&
+      channel_->core()->stags.Check(
+          wr.region->lkey(), pd_, reinterpret_cast<uint64_t>(wr.address),
+          wr.length, kLocalWrite | kBindWindows) != MrCheck::kOk) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "a window of ", wr.length,
+        " bytes: not in memory of this domain that windows may be bound to"));
+  }
+  // Only its slot and its completion go through the send queue, as a write of
+  // nothing, which sends nothing: the table changes at once.
+  SendWr request;
+  request.wr_id = wr.wr_id;
+  request.opcode = WrOpcode::kRdmaWrite;
+  request.flags = wr.flags;
+  RTRS_RETURN_IF_ERROR(PostSend({&request, 1}, Doorbell::kDeferred));
+  return static_cast<Window*>(wr.window)->Bind(wr.address, wr.length, pd_);
 }
 
 void Qp::FlushSends() {

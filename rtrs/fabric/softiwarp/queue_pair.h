@@ -39,6 +39,7 @@ class Qp : public QueuePair, public EventSource {
   absl::Status PostSend(absl::Span<const SendWr> list,
                         Doorbell doorbell) override;
   absl::Status PostRecv(absl::Span<const RecvWr> list) override;
+  absl::StatusOr<uint32_t> BindWindow(const BindWr& wr) override;
   State state() const override;
   const SocketAddress& local_address() const override { return local_; }
   const SocketAddress& peer_address() const override { return peer_; }
@@ -112,6 +113,7 @@ class Qp : public QueuePair, public EventSource {
   void Lose(const absl::Status& status, WcStatus first);
 
   Channel* channel_;
+  const uint32_t pd_;
   Cq* cq_;
   SendQueue sends_;
   RecvQueue recvs_;

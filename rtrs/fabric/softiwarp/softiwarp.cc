@@ -26,6 +26,7 @@ class SoftiwarpFabric : public Fabric {
     device_.max_message_size = kMaxMessageSize;
     device_.cheap_registration = true;
     device_.send_with_invalidate = true;
+    device_.memory_windows = true;
   }
 
   const DeviceAttr& device() const override { return device_; }

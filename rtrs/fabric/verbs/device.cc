@@ -17,30 +17,6 @@
 
 namespace rtrs::fabric::verbs {
 
-namespace {
-
-class VerbsRegion : public MemoryRegion {
- public:
-  VerbsRegion(ibv_mr* mr, void* address, size_t length) : mr_(mr) {
-    address_ = static_cast<uint8_t*>(address);
-    length_ = length;
-    remote_address_ = reinterpret_cast<uint64_t>(address);
-    lkey_ = mr->lkey;
-    rkey_ = mr->rkey;
-  }
-  ~VerbsRegion() override {
-    if (const int error = ibv_dereg_mr(mr_); error != 0) {
-      RTRS_LOG(err, "deregistering memory of {} bytes: {}", length_,
-               ErrnoError(error, "ibv_dereg_mr"));
-    }
-  }
-
- private:
-  ibv_mr* mr_;
-};
-
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<VerbsFabric>> VerbsFabric::Open(
     ibv_context* context) {
   auto fabric = std::unique_ptr<VerbsFabric>(new VerbsFabric(context));
@@ -79,6 +55,7 @@ absl::Status VerbsFabric::Query() {
   attr_.cheap_registration = false;
   attr_.send_with_invalidate =
       (device.device_cap_flags & IBV_DEVICE_MEM_MGT_EXTENSIONS) != 0;
+  attr_.memory_windows = (device.device_cap_flags & IBV_DEVICE_MEM_WINDOW) != 0;
   attr_.max_inline = ProbeInline();
   RTRS_LOG(info,
            "RDMA device {}: {} work requests a queue, {} completions a queue, "
@@ -197,6 +174,28 @@ void VerbsFabric::HandleAsyncEvents() {
   }
 }
 
+VerbsRegion::VerbsRegion(ibv_mr* mr, void* address, size_t length) : mr_(mr) {
+  address_ = static_cast<uint8_t*>(address);
+  length_ = length;
+  remote_address_ = reinterpret_cast<uint64_t>(address);
+  lkey_ = mr->lkey;
+  rkey_ = mr->rkey;
+}
+
+VerbsRegion::~VerbsRegion() {
+  if (const int error = ibv_dereg_mr(mr_); error != 0) {
+    RTRS_LOG(err, "deregistering memory of {} bytes: {}", length_,
+             ErrnoError(error, "ibv_dereg_mr"));
+  }
+}
+
+VerbsWindow::~VerbsWindow() {
+  if (const int error = ibv_dealloc_mw(mw_); error != 0) {
+    RTRS_LOG(err, "freeing a memory window: {}",
+             ErrnoError(error, "ibv_dealloc_mw"));
+  }
+}
+
 VerbsPd::~VerbsPd() {
   if (const int error = ibv_dealloc_pd(pd_); error != 0) {
     RTRS_LOG(err, "RDMA device {}: {}", fabric_->device().name,
@@ -219,6 +218,15 @@ absl::StatusOr<std::unique_ptr<MemoryRegion>> VerbsPd::RegisterMemory(
                                 : ""));
   }
   return std::make_unique<VerbsRegion>(mr, address, length);
+}
+
+absl::StatusOr<std::unique_ptr<MemoryWindow>> VerbsPd::AllocWindow() {
+  ibv_mw* mw = ibv_alloc_mw(pd_, IBV_MW_TYPE_1);
+  if (mw == nullptr) {
+    return ErrnoError(
+        errno, absl::StrCat("a memory window of ", fabric_->device().name));
+  }
+  return std::make_unique<VerbsWindow>(mw);
 }
 
 }  // namespace rtrs::fabric::verbs

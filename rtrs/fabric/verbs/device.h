@@ -55,12 +55,33 @@ class VerbsFabric : public Fabric {
       ABSL_GUARDED_BY(mutex_);
 };
 
+class VerbsRegion : public MemoryRegion {
+ public:
+  VerbsRegion(ibv_mr* mr, void* address, size_t length);
+  ~VerbsRegion() override;
+  ibv_mr* get() const { return mr_; }
+
+ private:
+  ibv_mr* mr_;
+};
+
+class VerbsWindow : public MemoryWindow {
+ public:
+  explicit VerbsWindow(ibv_mw* mw) : mw_(mw) {}
+  ~VerbsWindow() override;
+  ibv_mw* get() const { return mw_; }
+
+ private:
+  ibv_mw* mw_;
+};
+
 class VerbsPd : public ProtectionDomain {
  public:
   VerbsPd(VerbsFabric* fabric, ibv_pd* pd) : fabric_(fabric), pd_(pd) {}
   ~VerbsPd() override;
   absl::StatusOr<std::unique_ptr<MemoryRegion>> RegisterMemory(
       void* address, size_t length, uint32_t access) override;
+  absl::StatusOr<std::unique_ptr<MemoryWindow>> AllocWindow() override;
   ibv_pd* get() const { return pd_; }
 
  private:

@@ -12,6 +12,7 @@
 #include "rtrs/base/status_macros.h"
 #include "rtrs/fabric/verbs/channel.h"
 #include "rtrs/fabric/verbs/device.h"
+#include "rtrs/fabric/verbs/translate.h"
 
 namespace rtrs::fabric::verbs {
 
@@ -74,7 +75,7 @@ absl::Status VerbsQueuePair::Open(const QueuePairInit& init) {
   init_state.qp_state = IBV_QPS_INIT;
   init_state.pkey_index = 0;
   init_state.port_num = channel_->fabric()->port();
-  init_state.qp_access_flags = IBV_ACCESS_REMOTE_WRITE;
+  init_state.qp_access_flags = QueuePairAccess(channel_->fabric()->device());
   if (const int error = ibv_modify_qp(
           qp_, &init_state,
           IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
@@ -206,6 +207,37 @@ absl::Status VerbsQueuePair::PostRecv(absl::Span<const RecvWr> list) {
     list.remove_prefix(count);
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<uint32_t> VerbsQueuePair::BindWindow(const BindWr& wr) {
+  if (phase_ < Phase::kConnected) {
+    return absl::FailedPreconditionError("a bind before the connection is up");
+  }
+  ibv_mw* window = static_cast<VerbsWindow*>(wr.window)->get();
+  // In its place behind what waits for the doorbell.
+  FlushSends();
+  if (phase_ != Phase::kConnected) {
+    FlushOne(wr.wr_id, WcOpcode::kSend);
+    return window->rkey;
+  }
+  if (sends_.slots().free() < 2) {  // the last slot is the marker's
+    return absl::ResourceExhaustedError(
+        absl::StrCat("send queue of ", max_send_wr_, ": no room for a bind"));
+  }
+  ibv_mw_bind bind{};
+  bind.wr_id = wr.wr_id;
+  bind.send_flags = (wr.flags & kSignaled) != 0 ? IBV_SEND_SIGNALED : 0;
+  bind.bind_info = {.mr = static_cast<const VerbsRegion*>(wr.region)->get(),
+                    .addr = reinterpret_cast<uint64_t>(wr.address),
+                    .length = wr.length,
+                    .mw_access_flags = IBV_ACCESS_REMOTE_WRITE};
+  if (const int error = ibv_bind_mw(qp_, window, &bind); error != 0) {
+    return ErrnoError(error,
+                      absl::StrCat("ibv_bind_mw of ", wr.length, " bytes on ",
+                                   channel_->fabric()->device().name));
+  }
+  sends_.slots().Post((wr.flags & kSignaled) != 0);
+  return window->rkey;
 }
 
 void VerbsQueuePair::FlushOne(uint64_t wr_id, WcOpcode opcode) {

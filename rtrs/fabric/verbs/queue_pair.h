@@ -56,6 +56,7 @@ class VerbsQueuePair : public QueuePair {
   absl::Status PostSend(absl::Span<const SendWr> list,
                         Doorbell doorbell) override;
   absl::Status PostRecv(absl::Span<const RecvWr> list) override;
+  absl::StatusOr<uint32_t> BindWindow(const BindWr& wr) override;
   State state() const override;
   const SocketAddress& local_address() const override { return local_; }
   const SocketAddress& peer_address() const override { return peer_; }

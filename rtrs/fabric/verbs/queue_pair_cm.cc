@@ -89,7 +89,7 @@ absl::Status VerbsQueuePair::ModifyTo(ibv_qp_state state) {
   mask &= ~kKernelMaskBits;
   if (state == IBV_QPS_INIT) {
     // Before the request is sent rdma_cm knows of no access rights yet.
-    attr.qp_access_flags = IBV_ACCESS_REMOTE_WRITE;
+    attr.qp_access_flags = QueuePairAccess(channel_->fabric()->device());
     mask |= IBV_QP_ACCESS_FLAGS;
   }
   if (state == IBV_QPS_RTR) {

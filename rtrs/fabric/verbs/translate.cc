@@ -126,7 +126,13 @@ int TranslateAccess(uint32_t access) {
   if (access & kRemoteWrite) {
     flags |= IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE;
   }
+  if (access & kBindWindows) flags |= IBV_ACCESS_MW_BIND;
   return flags;
+}
+
+unsigned int QueuePairAccess(const DeviceAttr& device) {
+  return IBV_ACCESS_REMOTE_WRITE |
+         (device.memory_windows ? IBV_ACCESS_MW_BIND : 0);
 }
 
 CmAddress ToCmAddress(const PathEnd& end, uint16_t port) {

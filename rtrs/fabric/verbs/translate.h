@@ -26,6 +26,8 @@ WcStatus TranslateStatus(ibv_wc_status status);
 WorkCompletion TranslateCompletion(const ibv_wc& wc, QueuePair* qp);
 
 int TranslateAccess(uint32_t access);
+// What a queue pair allows: the peer's writes, and our binding of windows.
+unsigned int QueuePairAccess(const DeviceAttr& device);
 
 // The address of a path's end for rdma_cm: AF_INET, AF_INET6, or AF_IB with
 // the service id that the kernel's RTRS uses (wire.md §1.1).

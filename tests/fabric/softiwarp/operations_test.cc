@@ -278,5 +278,126 @@ TEST_P(OperationsTest, FullNetworkDelaysButLosesNothing) {
   EXPECT_EQ(source_, target_);
 }
 
+class WindowTest : public SoftiwarpTest {
+ protected:
+  void SetUp() override {
+    Establish();
+    target_.assign(8192, 0);
+    source_ = Counting(64, 1);
+    source_mr_ = client_->Register(&source_, 0);
+    target_mr_ = server_->Register(&target_, kLocalWrite | kBindWindows);
+    window_ = *server_->pd->AllocWindow();
+  }
+  // Binds the second half of the target; with length 0, nothing.
+  uint32_t Bind(uint32_t length = 4096) {
+    BindWr wr;
+    wr.wr_id = 5;
+    wr.flags = kSignaled;
+    wr.window = window_.get();
+    wr.region = target_mr_.get();
+    wr.address = target_.data() + 4096;
+    wr.length = length;
+    auto rkey = server_qp_->BindWindow(wr);
+    EXPECT_TRUE(rkey.ok()) << rkey.status();
+    return rkey.value_or(0);
+  }
+  WcStatus WriteTo(uint32_t rkey, uint64_t offset) {
+    const Sge sge = {source_.data(), 64, source_mr_->lkey()};
+    SendWr wr;
+    wr.opcode = WrOpcode::kRdmaWrite;
+    wr.flags = kSignaled;
+    wr.sg_list = {&sge, 1};
+    wr.remote_address = target_mr_->remote_address() + offset;
+    wr.rkey = rkey;
+    EXPECT_TRUE(client_qp_->PostSend({&wr, 1}, Doorbell::kNow).ok());
+    // Behind it, so that a refusal is known before it completes.
+    wr.sg_list = {};
+    wr.opcode = WrOpcode::kRdmaWriteWithImm;
+    const RecvWr recv;
+    EXPECT_TRUE(server_qp_->PostRecv({&recv, 1}).ok());
+    EXPECT_TRUE(client_qp_->PostSend({&wr, 1}, Doorbell::kNow).ok());
+    Run();
+    return client_qp_->state() == QueuePair::State::kEstablished
+               ? WcStatus::kSuccess
+               : WcStatus::kRemoteAccess;
+  }
+
+  Bytes source_, target_;
+  std::unique_ptr<MemoryRegion> source_mr_, target_mr_;
+  std::unique_ptr<MemoryWindow> window_;
+};
+
+TEST_F(WindowTest, EachBindGivesAFreshRkeyForItsBytesOnly) {
+  const uint32_t first = Bind();
+  const uint32_t second = Bind();
+  EXPECT_NE(first, second);
+  EXPECT_EQ(WriteTo(second, 4096), WcStatus::kSuccess);
+  EXPECT_EQ(target_[4096], 1);
+  EXPECT_EQ(WriteTo(second, 4095), WcStatus::kRemoteAccess);
+  EXPECT_EQ(target_[4095], 0);
+}
+
+TEST_F(WindowTest, TheOldRkeyIsDead) {
+  const uint32_t first = Bind();
+  Bind();
+  EXPECT_EQ(WriteTo(first, 4096), WcStatus::kRemoteAccess);
+  EXPECT_EQ(target_[4096], 0);
+}
+
+TEST_F(WindowTest, ABindOfNothingKillsTheRkey) {
+  const uint32_t rkey = Bind();
+  Bind(0);
+  EXPECT_EQ(WriteTo(rkey, 4096), WcStatus::kRemoteAccess);
+}
+
+TEST_F(WindowTest, TheRkeyEndsWithItsWindow) {
+  const uint32_t rkey = Bind();
+  window_.reset();
+  EXPECT_EQ(WriteTo(rkey, 4096), WcStatus::kRemoteAccess);
+}
+
+TEST_F(WindowTest, TheRegionItselfIsNotOpenToThePeer) {
+  Bind();
+  EXPECT_EQ(WriteTo(target_mr_->rkey(), 4096), WcStatus::kRemoteAccess);
+}
+
+TEST_F(WindowTest, ABindCompletesInItsPlaceAmongTheSends) {
+  const RecvWr recvs[2] = {};
+  ASSERT_TRUE(client_qp_->PostRecv(recvs).ok());
+  SendWr wr;
+  wr.wr_id = 4;
+  wr.opcode = WrOpcode::kRdmaWriteWithImm;
+  wr.flags = kSignaled;
+  ASSERT_TRUE(server_qp_->PostSend({&wr, 1}, Doorbell::kDeferred).ok());
+  Bind();
+  wr.wr_id = 6;
+  ASSERT_TRUE(server_qp_->PostSend({&wr, 1}, Doorbell::kDeferred).ok());
+  server_->channel->Flush();
+  Run();
+  ASSERT_EQ(server_->completions.size(), 3U);
+  for (uint64_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(server_->completions[i].wr_id, 4 + i);
+    EXPECT_EQ(server_->completions[i].status, WcStatus::kSuccess);
+  }
+}
+
+TEST_F(WindowTest, BindsOnlyMemoryThatAllowsIt) {
+  const auto closed = server_->Register(&target_, kLocalWrite);
+  Bytes foreign(4096);
+  const auto other = client_->Register(&foreign, kLocalWrite | kBindWindows);
+  BindWr wr;
+  wr.window = window_.get();
+  wr.region = closed.get();
+  wr.address = target_.data();
+  wr.length = 4096;
+  EXPECT_FALSE(server_qp_->BindWindow(wr).ok());
+  wr.region = other.get();
+  wr.address = foreign.data();
+  EXPECT_FALSE(server_qp_->BindWindow(wr).ok());
+  wr.region = target_mr_.get();
+  wr.address = target_.data() + target_.size() - 4095;
+  EXPECT_FALSE(server_qp_->BindWindow(wr).ok());
+}
+
 }  // namespace
 }  // namespace rtrs::fabric

@@ -250,5 +250,83 @@ TEST_F(TransferTest, ALateReceiveCostsLittle) {
   EXPECT_TRUE(UntilDone(client_.get(), 1));
 }
 
+class WindowTest : public TransferTest {
+ protected:
+  void SetUp() override {
+    ASSERT_NO_FATAL_FAILURE(TransferTest::SetUp());
+    ASSERT_TRUE(fabric_->device().memory_windows);
+    // Closed to the peer but for its windows.
+    target_ = *server_->pd->RegisterMemory(remote_.data(), remote_.size(),
+                                           kLocalWrite | kBindWindows);
+    window_ = *server_->pd->AllocWindow();
+  }
+  void TearDown() override {
+    window_.reset();
+    TransferTest::TearDown();
+  }
+  uint32_t Bind(uint32_t length = 4096) {
+    BindWr wr;
+    wr.wr_id = ++binds_;
+    wr.flags = kSignaled;
+    wr.window = window_.get();
+    wr.region = target_.get();
+    wr.address = remote_.data();
+    wr.length = length;
+    auto rkey = server_->qp->BindWindow(wr);
+    EXPECT_TRUE(rkey.ok()) << rkey.status();
+    EXPECT_TRUE(UntilDone(server_.get(), binds_));
+    EXPECT_EQ(server_->Completed(binds_)->status, WcStatus::kSuccess);
+    return rkey.value_or(0);
+  }
+  WcStatus WriteTo(uint32_t rkey) {
+    const std::array<Sge, 1> pieces = {Piece(0, 8)};
+    SendWr wr = Write(pieces, ++writes_);
+    wr.rkey = rkey;
+    EXPECT_TRUE(client_->Send(wr).ok());
+    EXPECT_TRUE(UntilDone(client_.get(), writes_));
+    return client_->Completed(writes_)->status;
+  }
+
+  std::unique_ptr<MemoryWindow> window_;
+  uint64_t binds_ = 1000;
+  uint64_t writes_ = 0;
+};
+
+TEST_F(WindowTest, EachBindGivesAFreshRkey) {
+  uint32_t last = 0;
+  for (int i = 0; i < 300; ++i) {
+    const uint32_t rkey = Bind();
+    ASSERT_NE(rkey, last);
+    ASSERT_EQ(WriteTo(rkey), WcStatus::kSuccess);
+    last = rkey;
+  }
+  EXPECT_EQ(remote_[0], 0x11);
+}
+
+TEST_F(WindowTest, TheOldRkeyIsDead) {
+  const uint32_t first = Bind();
+  EXPECT_EQ(WriteTo(first), WcStatus::kSuccess);
+  Bind();
+  EXPECT_EQ(WriteTo(first), WcStatus::kRemoteAccess);
+}
+
+TEST_F(WindowTest, ABindOfNothingKillsTheRkey) {
+  const uint32_t rkey = Bind();
+  EXPECT_EQ(WriteTo(rkey), WcStatus::kSuccess);
+  Bind(0);
+  EXPECT_EQ(WriteTo(rkey), WcStatus::kRemoteAccess);
+}
+
+TEST_F(WindowTest, ItComesBackAfterABindOfNothing) {
+  Bind();
+  Bind(0);
+  EXPECT_EQ(WriteTo(Bind()), WcStatus::kSuccess);
+}
+
+TEST_F(WindowTest, TheRegionItselfIsNotOpenToThePeer) {
+  Bind();
+  EXPECT_EQ(WriteTo(target_->rkey()), WcStatus::kRemoteAccess);
+}
+
 }  // namespace
 }  // namespace rtrs::fabric::verbs
