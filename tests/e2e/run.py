@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Runs the end-to-end tests against a build.
 
-  tests/e2e/run.py BUILD_DIR [-k TEXT] [-j N] [--repeat N] [--list] [--keep]
+  tests/e2e/run.py BUILD_DIR [-k TEXT] [-j N] [--repeat N] [--kills N] [--list] [--keep]
 
 A test is a function test_* in a file test_*.py here; it is given an Env (see
 lib/env.py) and runs in a process and a directory of its own. One line a test,
@@ -49,7 +49,7 @@ def run_in_child(test, options, tmp, seed):
     # Children of killed children come to us, so that none can get away.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))
-    env = Env(options.build_dir, tmp, seed)
+    env = Env(options.build_dir, tmp, seed, options.kills)
     note = pathlib.Path(tmp) / 'note'
     result = PASSED
     try:
@@ -158,6 +158,7 @@ def parse_arguments():
     parser.add_argument('-k', default='', metavar='TEXT', help='only tests with TEXT in the name')
     parser.add_argument('-j', type=int, default=2, metavar='N', help='tests at once, default 2')
     parser.add_argument('--repeat', type=int, default=1, metavar='N')
+    parser.add_argument('--kills', type=int, default=6, metavar='N', help='of test_kill.py')
     parser.add_argument('--timeout', type=int, default=300, metavar='SECONDS')
     parser.add_argument('--seed', default=None, help='of the data; default: a new one, printed')
     parser.add_argument('--list', action='store_true')

@@ -87,13 +87,14 @@ class Nbdkit(Process):
 class Env:
     """One per test. Everything it starts is killed by the runner."""
 
-    def __init__(self, build_dir, tmp, seed):
+    def __init__(self, build_dir, tmp, seed, kills=6):
         self.build_dir = pathlib.Path(build_dir)
         self.source_dir = pathlib.Path(__file__).resolve().parents[3]
         self.tmp = pathlib.Path(tmp)
         self.server_binary = self.build_dir / 'server' / 'rnbd-server'
         self.plugin = self.build_dir / 'nbdkit-plugin' / 'nbdkit-rnbd-plugin.so'
         self.random = random.Random(seed)
+        self.kills = kills  # how many test_kill.py does
         self.sanitizers = sanitizer.sanitizers_of(build_dir)
         self._numbers = itertools.count()
 
