@@ -16,7 +16,7 @@ namespace rnbd::gateway {
 namespace {
 
 // How long a fabric that is only one of several may take to connect.
-constexpr absl::Duration kProbeTime = absl::Seconds(5);
+constexpr absl::Duration kProbeTime = absl::Seconds(10);
 
 // `probe`: another fabric is tried if nobody answers on this one.
 absl::StatusOr<std::shared_ptr<Gateway>> OpenOver(FabricChoice choice,

@@ -52,30 +52,41 @@ kernel_client_stop() {
   ! lsmod | grep -q '^rtrs_client' || rmmod rtrs_client
 }
 
-# our_server ARGUMENT...: rnbd-server over RDMA on port 2345, in $server_pid.
+# our_server ARGUMENT...: rnbd-server on port 2345, in $server_pid. OVER: its
+# fabric (verbs). ADDRESSES: where it listens, both of network.sh.
 our_server() {
-  "$build/server/rnbd-server" --fabric verbs --listen "$address0" \
-    --listen "$address1" --port_nr 2345 "$@" &
+  local address listen=()
+  for address in ${ADDRESSES:-$address0 $address1}; do listen+=(--listen "$address"); done
+  "$build/server/rnbd-server" --fabric "${OVER:-verbs}" "${listen[@]}" \
+    --port_nr 2345 "$@" &
   server_pid=$!
-  until_true rdma_listens 2345
+  if [[ ${OVER:-verbs} == verbs ]]; then
+    until_true rdma_listens 2345
+  else
+    until_true tcp_listens 2345
+  fi
 }
 our_server_stop() {
   kill "$server_pid"
   wait "$server_pid"
 }
+tcp_listens() { [[ -n $(ss -Htln "sport = :$1") ]]; }
 rdma_listens() { rdma resource show cm_id | grep -q "LISTEN.*:$1 "; }
 
-# plugin PORT DEVICE [PARAMETER=VALUE...]: nbdkit with our plugin, serving
-# /run/rnbd.sock, in $nbdkit_pid.
+# plugin PORT DEVICE [PARAMETER=VALUE...]: nbdkit with our plugin, in
+# $nbdkit_pid. AT: where it serves, nbdkit options ("-U /run/rnbd.sock", which is
+# $nbd_uri). TO: the path (one to address0). FABRIC: verbs.
+nbd_uri="nbd+unix:///?socket=/run/rnbd.sock"
 plugin() {
   local port=$1 device=$2
   shift 2
   rm -f /run/rnbd.sock
-  nbdkit -f -U /run/rnbd.sock "$build/nbdkit-plugin/nbdkit-rnbd-plugin.so" \
-    sessname=vm "path=ip:$address0" "dest_port=$port" fabric=verbs \
-    "device_path=$device" "$@" &
+  # shellcheck disable=SC2086
+  nbdkit -f ${AT:--U /run/rnbd.sock} "$build/nbdkit-plugin/nbdkit-rnbd-plugin.so" \
+    sessname=vm "path=ip:${TO:-$address0}" "dest_port=$port" \
+    "fabric=${FABRIC:-verbs}" "device_path=$device" "$@" &
   nbdkit_pid=$!
-  until_true nbdinfo --size nbd+unix:///?socket=/run/rnbd.sock
+  until_true nbdinfo --size "$nbd_uri"
 }
 plugin_stop() {
   kill "$nbdkit_pid"
@@ -94,6 +105,23 @@ nbd_detach() {
   until_true nbd_is_free
 }
 nbd_is_free() { ! nbd-client -c /dev/nbd0; }
+
+# capture_start INTERFACE FILTER: all that passes there, until capture_check, into
+# $capture, which is in the guest's memory: a slow file would lose packets.
+capture=/tmp/capture.pcap
+capture_start() {
+  tcpdump -i "$1" -w "$capture" -B 131072 -s 0 "$2" 2> /tmp/tcpdump.log &
+  capture_pid=$!
+  until_true grep -q 'listening on' /tmp/tcpdump.log
+}
+# capture_check: everything was captured, and all of it is as the protocol says.
+capture_check() {
+  kill -INT "$capture_pid"
+  wait "$capture_pid" || true
+  grep -q '^0 packets dropped by kernel' /tmp/tcpdump.log ||
+    fail "$(tail -n 3 /tmp/tcpdump.log)"
+  "$build/tests/pcap/rtrs_pcap" "$capture"
+}
 
 # exercise DEVICE BACKING: data of all sizes, flush, FUA, discard, zeroes; fio
 # with verify; the backing device holds the same afterwards.

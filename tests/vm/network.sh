@@ -7,3 +7,37 @@ network_up() {
   loop_rxe d0 $address0/24
   loop_rxe d1 $address1/24
 }
+
+# Two more whose packets really leave: each at one end of a veth pair. Linux
+# would deliver what goes from one of its addresses to another by itself, hence
+# neighbours that are known and rules for where a request may have come from.
+wire0=198.18.2.1
+wire1=198.18.2.2
+wire_up() {
+  modprobe veth
+  ip link add v0 type veth peer name v1
+  addr v0 $wire0/24
+  addr v1 $wire1/24
+  rxe v0
+  rxe v1
+  ip rule add pref 100 lookup local
+  ip rule del pref 0
+  wire_end v0 v1 $wire0 $wire1 101
+  wire_end v1 v0 $wire1 $wire0 102
+}
+# wire_end IFACE OTHER ADDRESS OTHER_ADDRESS TABLE
+wire_end() {
+  echo 1 > "/proc/sys/net/ipv4/conf/$1/accept_local"
+  ip neigh add "$4" lladdr "$(< "/sys/class/net/$2/address")" dev "$1" nud permanent
+  ip rule add pref 10 iif "$1" from "$3" to "$4" lookup "$5"
+  ip route add "$4" dev "$1" table "$5"
+}
+wire_down() {
+  rdma link del rxe_v0
+  rdma link del rxe_v1
+  ip link del v0
+  ip rule del pref 10
+  ip rule del pref 10
+  ip rule add pref 0 lookup local
+  ip rule del pref 100
+}
