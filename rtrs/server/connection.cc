@@ -72,7 +72,7 @@ void Connection::Move(ConnectionState to, absl::string_view why) {
 void Connection::Accept(std::unique_ptr<fabric::ConnectRequest> request,
                         absl::Span<const uint8_t> private_data,
                         const ServerOptions& options) {
-  if (path_->state() == PathState::kClosing) {
+  if (path_->state() != PathState::kConnecting) {
     request->Reject(EncodeRejection(ECONNRESET));
     return;
   }
@@ -151,23 +151,53 @@ void Connection::ProtocolError(absl::string_view why) {
   Fail(why);
 }
 
-void Connection::Close() {
+void Connection::Stop() {
+  stopping_ = true;
+  ReportIfIdle();
+}
+
+void Connection::ReportIfIdle() {
+  if (!stopping_ || inflight_ != 0) return;
+  stopping_ = false;
+  path_->control()->PostIdle(path_);
+}
+
+void Connection::Leave() {
+  stopping_ = false;
   // What waits will not be sent any more, nor complete.
   while (Operation* op = waiting_.PopFront()) {
     op->started ? DropRequest(op) : ForgetRequest(op);
   }
   while (Operation* op = invalidating_.PopFront()) ForgetRequest(op);
   Move(ConnectionState::kLeaving, "the path closes");
-  if (qp_ == nullptr) {
-    worker_->AddReapable(this);
-    return;
-  }
+}
+
+void Connection::Close() {
+  Leave();
+  if (qp_ == nullptr) return MakeReapable();
   qp_->Disconnect();
-  if (disconnected_) {
-    worker_->AddReapable(this);
-  } else {
-    worker_->AddLeaving(this, worker_->Now() + kLeaveTimeout);
+  if (disconnected_) return MakeReapable();
+  worker_->AddLeaving(this, worker_->Now() + kLeaveTimeout);
+}
+
+void Connection::Abort() {
+  switch (state()) {
+    case ConnectionState::kNew:
+    case ConnectionState::kOpen:
+    case ConnectionState::kFailed:
+      Leave();
+      break;
+    case ConnectionState::kLeaving:
+      break;
+    case ConnectionState::kDraining:
+    case ConnectionState::kGone:
+      return;
   }
+  MakeReapable();
+}
+
+void Connection::MakeReapable() {
+  if (!std::exchange(reapable_, true)) worker_->AddReapable(this);
 }
 
 void Connection::HandleEvent(const fabric::CmEvent& event) {
@@ -177,10 +207,7 @@ void Connection::HandleEvent(const fabric::CmEvent& event) {
       return;
     case fabric::CmEvent::Type::kDisconnected:
       if (std::exchange(disconnected_, true)) return;
-      if (state() == ConnectionState::kLeaving) {
-        worker_->AddReapable(this);
-        return;
-      }
+      if (state() == ConnectionState::kLeaving) return MakeReapable();
       qp_->Disconnect();
       Fail(event.status.ok() ? "disconnected" : event.status.message());
       return;
@@ -195,7 +222,7 @@ void Connection::HandleEvent(const fabric::CmEvent& event) {
 void Connection::GiveUpWaiting() {
   RTRS_LOG(info, "path {} cid {}: the peer did not confirm the disconnect",
            path_->name(), cid_);
-  worker_->AddReapable(this);
+  MakeReapable();
 }
 
 void Connection::DestroyQueuePair() {
@@ -203,6 +230,7 @@ void Connection::DestroyQueuePair() {
   if (cq_ != nullptr) port_->Return(cq_, cq_entries_);
   cq_ = nullptr;
   Move(ConnectionState::kDraining, "queue pair destroyed");
+  path_->control()->PostRetired(path_);
   ReportIfGone();
 }
 
@@ -260,7 +288,12 @@ void Connection::HandleImmediate(uint32_t imm) {
       return ProtocolError("an immediate before the INFO_REQ");
     case PathState::kConnected:
       break;
+    case PathState::kStopping:
+      // The client sends it again elsewhere, or when we are back.
+      if (wire::ImmTypeOf(imm) == wire::ImmType::kIoRequest) return;
+      break;
     case PathState::kClosing:
+    case PathState::kRetired:
       return;
   }
   switch (wire::ImmTypeOf(imm)) {
@@ -271,6 +304,13 @@ void Connection::HandleImmediate(uint32_t imm) {
       break;
     case wire::ImmType::kHeartbeatAck:
       if (cid_ == 0) return;  // a reception, which is all that it says
+      break;
+    case wire::ImmType::kFence:
+      if (cid_ == 0 && path_->control()->HasFence(*path_)) {
+        const absl::Status status = path_->control()->OnFence(path_, imm);
+        if (!status.ok()) ProtocolError(status.message());
+        return;
+      }
       break;
     default:
       break;
@@ -307,10 +347,7 @@ void Connection::HandleIoRequest(uint32_t imm) {
 
 void Connection::HandleInvalidation() {
   // Otherwise they wait for Close.
-  if (state() != ConnectionState::kOpen ||
-      path_->state() != PathState::kConnected) {
-    return;
-  }
+  if (state() != ConnectionState::kOpen || !path_->Answers()) return;
   if (Operation* op = invalidating_.PopFront()) StartRequest(op);
 }
 

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -54,9 +55,14 @@ class Connection {
   void Accept(std::unique_ptr<fabric::ConnectRequest> request,
               absl::Span<const uint8_t> private_data,
               const ServerOptions& options);
+  // The path stops: reports to Control::PostIdle once no request is left.
+  void Stop();
   // The path closes: disconnects, lets running requests finish and reports
-  // to Control::ConnectionGone.
+  // to Control::PostRetired, then to Control::PostGone.
   void Close();
+  // As Close, or after it: gives up the queue pair without waiting for the
+  // peer.
+  void Abort();
 
   // From the worker.
   void HandleCompletion(const fabric::WorkCompletion& wc);
@@ -73,6 +79,8 @@ class Connection {
   absl::Status BindAllChunks();
   // cid 0: sends a heartbeat, or its acknowledgement, when there is room.
   void SendHeartbeat(bool ack);
+  // cid 0: answers a FENCE, when there is room.
+  void SendFenceDone(uint32_t imm);
 
  private:
   void Move(ConnectionState to, absl::string_view why);
@@ -100,11 +108,15 @@ class Connection {
   void SendNext(Operation* op);
   void SendResponse(Operation* op);
   void SendWaiting();
+  void SendImmediate(uint32_t imm);  // when there is room
   // Gives the record and the chunk back; the response is posted or dropped.
   void ReleaseOperation(Operation* op);
   // Gives the record of a request back that was not started.
   void ForgetRequest(Operation* op);
   void DropRequest(Operation* op);
+  void Leave();
+  void MakeReapable();
+  void ReportIfIdle();
   void ReportIfGone();
 
   bool SendRoom(uint32_t count) const {
@@ -125,6 +137,8 @@ class Connection {
   Port::Cq* cq_ = nullptr;
   uint32_t cq_entries_ = 0;
   bool disconnected_ = false;  // kDisconnected was delivered
+  bool reapable_ = false;      // the worker will destroy the queue pair
+  bool stopping_ = false;      // reports when no request is left
 
   uint32_t send_depth_ = 0;
   uint32_t signal_interval_ = 1;
@@ -133,6 +147,7 @@ class Connection {
   uint64_t send_done_ = 0;    // of those, known to have left the queue
   bool heartbeat_waits_ = false;
   bool heartbeat_ack_waits_ = false;
+  std::vector<uint32_t> fence_answers_;  // that wait for room
   // What the send queue has no room for: responses, and invalidations of
   // requests that have not started. Oldest first.
   OperationList waiting_;

@@ -78,8 +78,7 @@ void Connection::Invalidate(Operation* op) {
 
 void Connection::CompleteRequest(Operation* op, int error) {
   op->error = error;
-  if (state() != ConnectionState::kOpen ||
-      path_->state() != PathState::kConnected) {
+  if (state() != ConnectionState::kOpen || !path_->Answers()) {
     return DropRequest(op);
   }
   SendOrWait(op);
@@ -132,12 +131,16 @@ void Connection::SendResponse(Operation* op) {
   const absl::Status status = PostChain(absl::MakeSpan(list.data(), n));
   if (!status.ok()) return Fail(status.message());
   port_->NotePosted(bytes);
+  ReportIfIdle();
 }
 
 void Connection::SendWaiting() {
   if (state() != ConnectionState::kOpen) return;
   if (heartbeat_ack_waits_) SendHeartbeat(/*ack=*/true);
   if (heartbeat_waits_) SendHeartbeat(/*ack=*/false);
+  if (!fence_answers_.empty()) {
+    for (uint32_t imm : std::exchange(fence_answers_, {})) SendFenceDone(imm);
+  }
   while (!waiting_.empty() &&
          SendRoom(NextWrs(*waiting_.front()) + kReservedSends)) {
     SendNext(waiting_.PopFront());
@@ -168,6 +171,7 @@ void Connection::ForgetRequest(Operation* op) {
 
 void Connection::DropRequest(Operation* op) {
   ReleaseOperation(op);
+  ReportIfIdle();
   ReportIfGone();
 }
 
@@ -192,9 +196,22 @@ void Connection::SendHeartbeat(bool ack) {
   bool& waits = ack ? heartbeat_ack_waits_ : heartbeat_waits_;
   waits = !SendRoom(1);
   if (waits) return;
+  SendImmediate(ack ? wire::kHeartbeatAckImm : wire::kHeartbeatImm);
+}
+
+void Connection::SendFenceDone(uint32_t imm) {
+  if (state() != ConnectionState::kOpen || !path_->Answers()) return;
+  if (SendRoom(1)) return SendImmediate(imm);
+  if (fence_answers_.size() >= SessionImpl::kMaxFences) {
+    return ProtocolError("FENCEs whose answers it does not take");
+  }
+  fence_answers_.push_back(imm);
+}
+
+void Connection::SendImmediate(uint32_t imm) {
   fabric::SendWr wr;
   wr.opcode = fabric::WrOpcode::kRdmaWriteWithImm;
-  wr.imm = ack ? wire::kHeartbeatAckImm : wire::kHeartbeatImm;
+  wr.imm = imm;
   const absl::Status status = PostChain(absl::MakeSpan(&wr, 1));
   if (!status.ok()) return Fail(status.message());
   port_->NotePosted(0);

@@ -1,5 +1,5 @@
-// Life and death of sessions and paths; connect requests are in
-// control_connect.cc.
+// INFO_REQ and timers; connect requests are in control_connect.cc, the ends of
+// paths in control_teardown.cc.
 #include "rtrs/server/control.h"
 
 #include <errno.h>
@@ -106,81 +106,6 @@ absl::Status Control::PathUp(Path* path) {
   return absl::OkStatus();
 }
 
-void Control::PostClose(Path* path, std::string why) {
-  workers_[0]->PostTask(
-      [this, path, why = std::move(why)] { ClosePath(path, why); });
-}
-
-void Control::PostGone(Path* path) {
-  workers_[0]->PostTask([this, path] { ConnectionGone(path); });
-}
-
-void Control::ClosePath(Path* path, absl::string_view why) {
-  if (path->state() == PathState::kClosing) return;
-  if (path->was_up) {
-    RTRS_LOG(info, "session \"{}\": path {} closes: {}",
-             path->session()->name(), path->name(), why);
-  } else {
-    RTRS_LOG_EVERY(info, absl::Seconds(1), "half-open path {} closes: {}",
-                   path->name(), why);
-  }
-  path->Move(PathState::kClosing, why);
-  for (auto& connection : path->connections) {
-    if (connection == nullptr) continue;
-    connection->worker()->PostTask(
-        [connection = connection.get()] { connection->Close(); });
-  }
-}
-
-void Control::ConnectionGone(Path* path) {
-  if (--path->live_connections == 0) RemovePath(path);
-}
-
-void Control::RemovePath(Path* path) {
-  SessionImpl* session = path->session();
-  const SocketAddress peer = path->peer();
-  for (auto& connection : path->connections) {
-    if (connection == nullptr) continue;
-    if (connection->cid() != 0) --load_[connection->worker()->index()];
-    usage_.RemoveConnection(peer);
-  }
-  usage_.RemovePath(peer);
-  const bool was_up = path->was_up;
-  std::erase_if(session->paths,
-                [path](const auto& other) { return other.get() == path; });
-  if (was_up && --session->up_paths == 0) {
-    RTRS_LOG(info, "session \"{}\": closed, the last path is gone",
-             session->name());
-    handler_->OnSessionDown(session);
-    session->context = nullptr;
-    session->set_name("");
-  }
-  if (session->paths.empty()) {
-    usage_.RemoveSession(session->peer_address());
-    sessions_.erase(Uuid(session->uuid()));
-  }
-  if (shutting_down_ && sessions_.empty() && on_shutdown_) {
-    std::exchange(on_shutdown_, nullptr)();
-  }
-}
-
-void Control::DisconnectSession(const Uuid& uuid) {
-  auto it = sessions_.find(uuid);
-  if (it == sessions_.end()) return;
-  for (auto& path : it->second->paths) {
-    ClosePath(path.get(), "disconnected here");
-  }
-}
-
-void Control::Shutdown(std::function<void()> done) {
-  shutting_down_ = true;
-  if (sessions_.empty()) return done();
-  on_shutdown_ = std::move(done);
-  for (auto& [uuid, session] : sessions_) {
-    for (auto& path : session->paths) ClosePath(path.get(), "shutdown");
-  }
-}
-
 void Control::SetTimer(absl::Time at) {
   next_timer_ = std::min(next_timer_, at);
 }
@@ -207,7 +132,11 @@ void Control::TickPath(Path* path, absl::Time now) {
                              absl::FormatDuration(options_.half_open_timeout)));
     case PathState::kConnected:
       break;
+    case PathState::kStopping:
+      if (now < path->stop_deadline) return SetTimer(path->stop_deadline);
+      return ClosePath(path, "shutdown: requests do not end");
     case PathState::kClosing:
+    case PathState::kRetired:
       return;
   }
   if (now >= path->next_heartbeat) {

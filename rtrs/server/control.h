@@ -3,8 +3,13 @@
 // §1.5, §2, §5.1, §5.4.
 //
 // Lives on worker 0 with all connections of cid 0, so that sessions, paths and
-// their states have one writer and need no lock. Other workers reach it by
-// PostClose and PostGone only.
+// their states have one writer and need no lock. Other workers reach it by the
+// Post functions only.
+//
+// A path ends in steps: closing, until its connections have left or the client
+// shows that it has left; retired, when no queue pair is left, so that nothing
+// of the client can reach us through it and a path of the same name may take
+// its place; gone, when the requests that it brought have ended above.
 #ifndef RTRS_SERVER_CONTROL_H_
 #define RTRS_SERVER_CONTROL_H_
 
@@ -51,6 +56,10 @@ class Control {
   // An INFO_REQ came on cid 0 of `path`. Answers it; an error means that the
   // path has to close.
   absl::Status OnInfoRequest(Path* path, absl::Span<const uint8_t> message);
+  // A FENCE came on cid 0 of `asker`. Answers it when that can be; an error
+  // means that `asker` has to close.
+  bool HasFence(const Path& path) const;
+  absl::Status OnFence(Path* asker, uint32_t imm);
   // Runs the timers that are due; false if there was none.
   bool Tick();
   absl::Time NextDeadline() const { return next_timer_; }
@@ -60,6 +69,10 @@ class Control {
 
   // Any thread:
   void PostClose(Path* path, std::string why);
+  // From each connection of `path` in turn: no request is left although it
+  // stops; its queue pair is gone; nothing is left of it.
+  void PostIdle(Path* path);
+  void PostRetired(Path* path);
   void PostGone(Path* path);
   void CountProtocolError() {
     protocol_errors_.fetch_add(1, std::memory_order_relaxed);
@@ -72,6 +85,9 @@ class Control {
   Decision Decide(const wire::ConnectRequest& wanted, size_t port,
                   const SocketAddress& local, const SocketAddress& peer);
   Decision DecideKnownPath(Path* path, const wire::ConnectRequest& wanted);
+  // Keeps `request` until `path` is retired, which it has to be soon.
+  void HoldUntilRetired(Path* path, size_t port,
+                        std::unique_ptr<fabric::ConnectRequest> request);
   // Makes the path, and the session if there is none yet.
   absl::StatusOr<Path*> AddPath(SessionImpl* session,
                                 const wire::ConnectRequest& wanted, size_t port,
@@ -88,7 +104,14 @@ class Control {
   absl::Status SetName(SessionImpl* session, const std::string& name);
   absl::Status PathUp(Path* path);
   void ClosePath(Path* path, absl::string_view why);
-  void ConnectionGone(Path* path);
+  // As ClosePath, without waiting for the client.
+  void AbortPath(Path* path, absl::string_view why);
+  bool BeginClose(Path* path, absl::string_view why);
+  void TellConnections(Path* path, void (Connection::*what)());
+  void StopPath(Path* path);
+  void RetirePath(Path* path);
+  // `gone` is about to be removed.
+  void AnswerFences(SessionImpl* session, Path* gone);
   void RemovePath(Path* path);
   void DisconnectSession(const Uuid& uuid);
   void TickPath(Path* path, absl::Time now);

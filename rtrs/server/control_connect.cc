@@ -18,6 +18,7 @@ namespace rtrs::server {
 struct Control::Decision {
   absl::Status status;  // with the errno of the rejection
   Path* path = nullptr;
+  Path* wait_for = nullptr;  // decide again when this one is retired
 };
 
 std::array<uint8_t, wire::ConnectResponse::kSize> EncodeRejection(int error) {
@@ -45,6 +46,9 @@ void Control::OnConnectRequest(
     request->Reject(EncodeRejection(ErrnoOf(decision.status)));
     return;
   }
+  if (decision.wait_for != nullptr) {
+    return HoldUntilRetired(decision.wait_for, port, std::move(request));
+  }
   AddConnection(decision.path, *wanted, std::move(request));
 }
 
@@ -59,7 +63,8 @@ Control::Decision Control::Decide(const wire::ConnectRequest& wanted,
   }
   if (session != nullptr) {
     for (auto& path : session->paths) {
-      if (path->uuid() == wanted.sess_uuid) {
+      if (path->uuid() == wanted.sess_uuid &&
+          path->state() != PathState::kRetired) {
         return DecideKnownPath(path.get(), wanted);
       }
     }
@@ -68,7 +73,11 @@ Control::Decision Control::Decide(const wire::ConnectRequest& wanted,
                                                   "\" has all its paths"))};
     }
     for (auto& path : session->paths) {
-      if (path->local().SameHost(local) && path->peer().SameHost(peer)) {
+      if (path->local().SameHost(local) && path->peer().SameHost(peer) &&
+          path->state() != PathState::kRetired) {
+        if (wanted.cid == 0 && path->closing()) {
+          return {absl::OkStatus(), nullptr, path.get()};
+        }
         return {
             ErrnoError(EEXIST, absl::StrCat("session \"", session->name(),
                                             "\" has a path ", path->name()))};
@@ -86,11 +95,11 @@ Control::Decision Control::Decide(const wire::ConnectRequest& wanted,
 
 Control::Decision Control::DecideKnownPath(Path* path,
                                            const wire::ConnectRequest& wanted) {
-  // A client begins anew with cid 0 when it has given up what we still hold:
-  // its next attempt shall find the place free (design decision 8).
-  const bool comes_back = wanted.cid == 0 && path->connections[0] != nullptr &&
-                          path->state() != PathState::kClosing;
-  if (comes_back) ClosePath(path, "the client connects it again");
+  // A client begins anew with cid 0 when it has given up what we still hold
+  // (design decision 8).
+  if (wanted.cid == 0 && path->connections[0] != nullptr) {
+    return {absl::OkStatus(), nullptr, path};
+  }
   if (path->state() != PathState::kConnecting) {
     return {ErrnoError(ECONNRESET, absl::StrCat("path ", path->name(), " is ",
                                                 PathStateName(path->state())))};
@@ -107,6 +116,15 @@ Control::Decision Control::DecideKnownPath(Path* path,
                                     " is connected already"))};
   }
   return {usage_.Check(path->peer(), {}), path};
+}
+
+void Control::HoldUntilRetired(
+    Path* path, size_t port, std::unique_ptr<fabric::ConnectRequest> request) {
+  RTRS_LOG(debug, "path {}: the client connects it again", path->name());
+  // An older attempt that still waits is given up by its client too.
+  path->successor = std::move(request);
+  path->successor_port = port;
+  AbortPath(path, "the client connects it again");
 }
 
 absl::StatusOr<SessionImpl*> Control::AddSession(
@@ -167,6 +185,7 @@ void Control::AddConnection(Path* path, const wire::ConnectRequest& wanted,
   Connection* connection = made.get();
   path->connections[wanted.cid] = std::move(made);
   ++path->live_connections;
+  ++path->queue_pairs;
   usage_.AddConnection(path->peer());
   path->half_open_deadline = clock_->Now() + options_.half_open_timeout;
   SetTimer(path->half_open_deadline);

@@ -17,8 +17,12 @@ const char* PathStateName(PathState state) {
       return "connecting";
     case PathState::kConnected:
       return "connected";
+    case PathState::kStopping:
+      return "stopping";
     case PathState::kClosing:
       return "closing";
+    case PathState::kRetired:
+      return "retired";
   }
   return "unknown";
 }
@@ -31,6 +35,7 @@ Path::Path(SessionImpl* session, Control* control, size_t port,
       control_(control),
       port_(port),
       uuid_(request.sess_uuid),
+      recon_cnt_(request.recon_cnt),
       local_(local),
       peer_(peer),
       name_(absl::StrCat(peer.HostString(), "@", local.HostString())) {}

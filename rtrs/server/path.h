@@ -35,7 +35,10 @@ class SessionImpl;
 enum class PathState {
   kConnecting,  // connections come in; INFO_REQ has not been answered
   kConnected,   // serves requests, heartbeats run
+  kStopping,    // shutdown: answers the requests it has, takes no new ones
   kClosing,     // connections leave, requests above run to their end
+  kRetired,     // no queue pair is left: nothing of the client can reach us
+                // any more; requests above run to their end
 };
 const char* PathStateName(PathState state);
 
@@ -51,6 +54,8 @@ class Path {
   // "client@server", for logs.
   const std::string& name() const { return name_; }
   const Uuid& uuid() const { return uuid_; }
+  // Of its connections: how often the client has connected the path anew.
+  uint16_t recon_cnt() const { return recon_cnt_; }
   const SocketAddress& local() const { return local_; }
   const SocketAddress& peer() const { return peer_; }
   size_t port() const { return port_; }
@@ -83,9 +88,23 @@ class Path {
   }
   uint32_t control_lkey() const { return control_region_->lkey(); }
 
+  bool closing() const { return state() >= PathState::kClosing; }
+  // Responses may still be sent.
+  bool Answers() const {
+    const PathState now = state();
+    return now == PathState::kConnected || now == PathState::kStopping;
+  }
+
   // For the control worker.
   std::vector<std::unique_ptr<Connection>> connections;  // by cid; null: none
   uint32_t live_connections = 0;
+  uint32_t queue_pairs = 0;       // connections that may have one
+  uint32_t busy_connections = 0;  // kStopping: that have requests
+  absl::Time stop_deadline;       // kStopping: closes then in any case
+  // The client connects this path anew: cid 0 of the next one, to be looked at
+  // when this one is retired.
+  std::unique_ptr<fabric::ConnectRequest> successor;
+  size_t successor_port = 0;
   bool was_up = false;  // counted in SessionImpl::up_paths
   absl::Time half_open_deadline;
   absl::Time next_heartbeat;
@@ -103,6 +122,7 @@ class Path {
   Control* const control_;
   const size_t port_;
   const Uuid uuid_;
+  const uint16_t recon_cnt_;
   const SocketAddress local_;
   const SocketAddress peer_;
   const std::string name_;

@@ -49,6 +49,8 @@ struct ServerOptions {
   absl::Duration half_open_timeout = absl::Seconds(30);  // connect to INFO_REQ
   absl::Duration heartbeat_interval = absl::Seconds(5);
   int heartbeat_missed_max = 5;
+  // Shutdown: for requests that run to be answered.
+  absl::Duration stop_timeout = absl::Seconds(10);
 };
 // The kernel's rules: bits(depth-1)+bits(chunk-1) <= 28 and so on. The error
 // names the parameter and the value.
@@ -137,8 +139,8 @@ class Server {
   virtual Worker* worker(int index) = 0;
   virtual int worker_count() const = 0;
 
-  // Stops listening and closes all sessions in order; `done` runs on worker 0
-  // when none is left. Any thread.
+  // Stops listening and taking requests, answers those that run, closes all
+  // sessions; `done` runs on worker 0 when none is left. Any thread.
   virtual void Shutdown(std::function<void()> done) = 0;
 
   struct Stats {

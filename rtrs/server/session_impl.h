@@ -64,6 +64,14 @@ class SessionImpl final : public Session {
   // Paths that were connected and are not gone yet; the layer above knows the
   // session while there are any.
   int up_paths = 0;
+  // FENCEs that are not answered yet, kMaxFences at most.
+  static constexpr size_t kMaxFences = 512;
+  struct Fence {
+    Path* asker;               // where it came on
+    uint32_t answer;           // the immediate
+    std::vector<Path*> paths;  // that are not gone yet
+  };
+  std::vector<Fence> fences;
 
  private:
   const Uuid uuid_;

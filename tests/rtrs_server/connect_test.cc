@@ -101,16 +101,92 @@ TEST_F(ConnectTest, RejectsMoreOfAPathThatIsUp) {
   ExpectServes(client.get());
 }
 
-TEST_F(ConnectTest, ClosesTheOldPathWhenItComesBack) {
+TEST_F(ConnectTest, ReplacesTheOldPathAtOnceWhenItComesBack) {
   Start();
   auto client = Connected("a");
   auto again = Client();
   again->request = client->request;
-  EXPECT_EQ(again->Connect(0).error, ECONNRESET);
-  EXPECT_TRUE(client->WaitDisconnected());
+  EXPECT_TRUE(again->Establish(2, "a"));
+  client->Drain();
+  EXPECT_TRUE(client->disconnected(0));
   Settle();
+  EXPECT_EQ(server->stats().paths, 1u);
+  ExpectServes(again.get());
+}
+
+TEST_F(ConnectTest, ReplacesAPathWhosePeerIsSilent) {
+  Start();
+  auto client = Connected("a");
+  fabric.deaf = true;  // the disconnect is never answered
+  auto again = Client();
+  again->request = client->request;
   EXPECT_TRUE(again->Establish(2, "a"));
   ExpectServes(again.get());
+}
+
+TEST_F(ConnectTest, ReplacesAHalfOpenPath) {
+  Start();
+  auto client = Client();
+  client->request.cid_num = 3;
+  ASSERT_TRUE(client->Connect(0).accepted);
+  auto again = Client();
+  again->request = client->request;
+  EXPECT_TRUE(again->Establish(2, "a"));
+  ExpectServes(again.get());
+}
+
+TEST_F(ConnectTest, ReplacesAPathThatIsClosing) {
+  Start();
+  auto client = Connected("a");
+  fabric.deaf = true;
+  handler.sessions[0]->Disconnect();
+  Settle();
+  EXPECT_EQ(server->stats().paths, 1u);
+  auto again = Client();
+  again->request = client->request;
+  EXPECT_TRUE(again->Establish(2, "a"));
+  ExpectServes(again.get());
+}
+
+TEST_F(ConnectTest, ReplacesAPathWhoseRequestsStillRun) {
+  Start();
+  handler.hold = true;
+  auto client = Connected("a");
+  const std::vector<uint8_t> user(8, 1);
+  client->SendWrite(1, 3, {}, user);
+  ASSERT_TRUE(client->Wait([&] { return handler.held.size() == 1; }));
+  auto again = Client();
+  again->request = client->request;
+  EXPECT_TRUE(again->Establish(2, "a"));
+  EXPECT_TRUE(handler.downs.empty());  // the same session
+  // What is sent again waits for the first copy; other requests do not.
+  again->SendWrite(1, 3, {}, user);
+  again->SendWrite(1, 4, {}, user);
+  Settle();
+  ASSERT_EQ(handler.held.size(), 2u);
+  EXPECT_EQ(handler.held[1]->buf_id, 4u);
+  handler.held[0]->Complete(0);
+  Settle();
+  ASSERT_EQ(handler.held.size(), 3u);
+  EXPECT_EQ(handler.held[2]->buf_id, 3u);
+  handler.held[1]->Complete(0);
+  handler.held[2]->Complete(0);
+  EXPECT_EQ(again->ReceiveError(), 0);
+  EXPECT_EQ(again->ReceiveError(), 0);
+  Settle();
+  EXPECT_EQ(server->stats().paths, 1u);
+}
+
+TEST_F(ConnectTest, ANewPathTakesThePlaceOfOneThatCloses) {
+  Start();
+  auto client = Connected("a");
+  fabric.deaf = true;
+  handler.sessions[0]->Disconnect();
+  Settle();
+  auto next = Client();  // same addresses, a name of its own
+  next->request.paths_uuid = client->request.paths_uuid;
+  EXPECT_TRUE(next->Establish(2, "a"));
+  ExpectServes(next.get());
 }
 
 TEST_F(ConnectTest, RejectsOtherCidNumOfTheSamePath) {

@@ -3,6 +3,7 @@
 #ifndef TESTS_RTRS_SERVER_HARNESS_H_
 #define TESTS_RTRS_SERVER_HARNESS_H_
 
+#include <errno.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "rtrs/base/clock.h"
+#include "rtrs/base/errno_status.h"
 #include "rtrs/base/random.h"
 #include "rtrs/server/server.h"
 #include "tests/rtrs_server/raw_client.h"
@@ -108,8 +110,13 @@ class TestFabric : public fabric::LoopbackFabric {
     if (!channel.ok()) return channel;
     return std::make_unique<DeafChannel>(*std::move(channel), &deaf);
   }
+  absl::StatusOr<std::unique_ptr<fabric::ProtectionDomain>> AllocPd() override {
+    if (no_memory) return ErrnoError(ENOMEM, "no protection domain");
+    return LoopbackFabric::AllocPd();
+  }
   fabric::DeviceAttr limits;
   bool deaf = false;
+  bool no_memory = false;  // for protection domains
 };
 
 class ServerTest : public testing::Test {

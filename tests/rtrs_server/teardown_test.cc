@@ -223,6 +223,50 @@ TEST_F(TeardownTest, ShutdownClosesEverything) {
   ExpectEmpty();
 }
 
+TEST_F(TeardownTest, ShutdownAnswersWhatRuns) {
+  Start();
+  auto client = Connected("a", 3);
+  handler.hold = true;
+  client->SendWrite(1, 0, {}, user_);
+  client->SendWrite(2, 1, {}, user_);
+  ASSERT_TRUE(client->Wait([&] { return handler.held.size() == 2; }));
+  bool done = false;
+  server->Shutdown([&done] { done = true; });
+  Settle();
+  client->SendWrite(1, 2, {}, user_);  // not taken any more
+  Settle();
+  EXPECT_EQ(handler.held.size(), 2u);
+  client->Drain();
+  EXPECT_FALSE(client->disconnected(0));
+  handler.held[0]->Complete(0);
+  handler.held[1]->Complete(EIO);
+  EXPECT_EQ(client->ReceiveError(), 0);
+  EXPECT_EQ(client->ReceiveError(), EIO);
+  EXPECT_TRUE(client->WaitDisconnected());
+  Settle();
+  EXPECT_TRUE(done);
+  EXPECT_EQ(client->received(), 0u);
+  ExpectEmpty();
+}
+
+TEST_F(TeardownTest, ShutdownDoesNotWaitForEverForWhatRuns) {
+  Start();
+  auto client = Connected("a", 3);
+  handler.hold = true;
+  client->SendWrite(1, 0, {}, user_);
+  ASSERT_TRUE(client->Wait([&] { return handler.held.size() == 1; }));
+  server->Shutdown([] {});
+  Settle();
+  clock.Advance(options.stop_timeout - absl::Seconds(1));
+  Settle();
+  client->Drain();
+  EXPECT_FALSE(client->disconnected(0));
+  clock.Advance(absl::Seconds(1));
+  EXPECT_TRUE(client->WaitDisconnected());
+  handler.held[0]->Complete(0);
+  ExpectEmpty();
+}
+
 TEST_F(TeardownTest, ShutdownWithoutSessionsIsDoneAtOnce) {
   Start();
   bool done = false;

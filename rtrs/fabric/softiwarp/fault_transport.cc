@@ -80,7 +80,7 @@ class FaultStream : public ByteStream {
   Pollable* Underlying() override { return inner_->Underlying(); }
 
   ssize_t Read(absl::Span<const iovec> to) override {
-    if (faults_->frozen_) return -EAGAIN;
+    if (faults_->IsHeld(local_address(), peer_address())) return -EAGAIN;
     const FaultPlan& plan = faults_->plan_;
     if (faults_->Strikes(plan.cut)) Cut();
     if (cut_) return -ECONNRESET;
@@ -207,6 +207,19 @@ bool FaultTransport::Strikes(uint32_t per_million) {
   if (per_million == 0 || random_->Below(1000000) >= per_million) return false;
   ++faults_;
   return true;
+}
+
+bool FaultTransport::IsHeld(const SocketAddress& local,
+                            const SocketAddress& peer) const {
+  if (frozen_) return true;
+  return std::any_of(held_.begin(), held_.end(), [&](const auto& host) {
+    return host.SameHost(local) || host.SameHost(peer);
+  });
+}
+
+void FaultTransport::set_held(const SocketAddress& host, bool held) {
+  std::erase_if(held_, [&](const auto& other) { return other.SameHost(host); });
+  if (held) held_.push_back(host);
 }
 
 void FaultTransport::CutAll() {

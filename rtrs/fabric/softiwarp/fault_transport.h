@@ -41,6 +41,9 @@ class FaultTransport : public Transport {
   void CutAll();
   // While on, no byte moves on any stream: neither data nor ends.
   void set_frozen(bool frozen) { frozen_ = frozen; }
+  // While on, nothing arrives on the streams of one address: what is sent on
+  // them stays on its way.
+  void set_held(const SocketAddress& host, bool held);
   uint64_t faults() const { return faults_; }
 
   absl::StatusOr<std::unique_ptr<ByteStream>> Connect(
@@ -59,7 +62,10 @@ class FaultTransport : public Transport {
   Clock* clock_;
   Random* random_;
   FaultPlan plan_;
+  bool IsHeld(const SocketAddress& local, const SocketAddress& peer) const;
+
   bool frozen_ = false;
+  std::vector<SocketAddress> held_;
   uint64_t faults_ = 0;
   std::vector<FaultStream*> streams_;
 };
