@@ -27,7 +27,7 @@ void Done(Request* request) {
 
 }  // namespace
 
-void SendControl(rtrs::client::BlockingSession* session,
+void SendControl(rtrs::client::BlockingSession* session, uint32_t generation,
                  absl::Span<const uint8_t> message, uint32_t reply_size,
                  absl::AnyInvocable<void(const ControlAnswer&)> done) {
   auto* const call = new ControlCall;  // deleted by Done
@@ -36,6 +36,7 @@ void SendControl(rtrs::client::BlockingSession* session,
   call->done = std::move(done);
   Request& request = call->request;
   request.service = true;
+  request.generation = generation;
   request.direction = reply_size == 0 ? Direction::kWrite : Direction::kRead;
   request.user_message = call->message;
   request.data = reply_size == 0 ? nullptr : call->reply.data();

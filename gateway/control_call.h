@@ -21,10 +21,11 @@ struct ControlAnswer {
   absl::Span<const uint8_t> reply;
 };
 
-// Sends `message` over the service connection; `done` is called exactly once,
+// Sends `message` over the service connection, in the life `generation` of the
+// session (rtrs::client::Request); `done` is called exactly once,
 // by some thread, not from inside this call, and must not block. `reply_size`
 // 0: the answer has no body (CLOSE).
-void SendControl(rtrs::client::BlockingSession* session,
+void SendControl(rtrs::client::BlockingSession* session, uint32_t generation,
                  absl::Span<const uint8_t> message, uint32_t reply_size,
                  absl::AnyInvocable<void(const ControlAnswer&)> done);
 

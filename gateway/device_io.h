@@ -7,6 +7,7 @@
 #define GATEWAY_DEVICE_IO_H_
 
 #include <cstdint>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -37,28 +38,49 @@ class DeviceIo {
  public:
   // All pointers are borrowed.
   DeviceIo(rtrs::client::BlockingSession* session, const DeviceLink* link,
-           const DeviceInfo* info, absl::Duration io_timeout)
-      : session_(session), link_(link), info_(info), io_timeout_(io_timeout) {}
+           const DeviceInfo* info, absl::Duration io_timeout, bool fail_fast)
+      : session_(session),
+        link_(link),
+        info_(info),
+        io_timeout_(io_timeout),
+        fail_fast_(fail_fast) {}
 
   // Runs all segments at once, split into parts where they exceed max_part,
   // and returns when all are done; the error is that of the first part that
   // failed. A single segment that fits is sent from the stack as it is.
+  //
+  // While the server does not have the device open, because the session has no
+  // path, it waits until io_timeout, unless fail_fast. What was in flight then
+  // runs again from the start: nobody has been told of it.
   absl::Status Run(absl::Span<const Segment> segments, uint32_t affinity);
 
  private:
   struct Part;
-  absl::Status RunSingle(const Segment& segment, uint32_t affinity);
-  absl::Status RunParts(absl::Span<const Segment> segments, uint32_t affinity);
+  // One try of a Run.
+  struct Try {
+    absl::Time deadline;
+    uint32_t affinity = 0;
+    // The life of the session in which it was tried; 0: not sent.
+    uint32_t generation = 0;
+    bool lost = false;  // it ended with the session, or found none
+  };
+  absl::Status RunSingle(const Segment& segment, Try* t);
+  absl::Status RunParts(absl::Span<const Segment> segments, Try* t);
   void Prepare(const Segment& segment, uint64_t at, uint64_t count,
-               uint32_t device_id, uint32_t affinity, Part* part);
-  absl::Status Result(const Part& part) const;
-  absl::Status NotOpen(const Segment& segment) const;
+               const DeviceLink::Opened& opened, uint32_t affinity, Part* part);
+  absl::Status Result(const Part& part, Try* t) const;
+  absl::Status NotOpen(const Segment& segment, Try* t) const;
+  // Waits for the device to be open again; `error` is returned if it is not.
+  absl::Status WaitOpen(const Try& t, const absl::Status& error) const;
+  uint64_t MaxPart(const Segment& segment) const;
+  std::string Where() const;
   absl::Time Deadline() const;
 
   rtrs::client::BlockingSession* const session_;
   const DeviceLink* const link_;
   const DeviceInfo* const info_;
   const absl::Duration io_timeout_;
+  const bool fail_fast_;
 };
 
 }  // namespace rnbd::gateway

@@ -27,6 +27,8 @@ absl::StatusOr<std::shared_ptr<Gateway>> OpenOver(FabricChoice choice,
   rtrs::client::SessionOptions session_options;
   session_options.sessname = options.sessname;
   session_options.paths = options.paths;
+  session_options.mp_policy = options.mp_policy;
+  session_options.heartbeat_interval = options.heartbeat_interval;
   rtrs::fabric::Fabric* const borrowed = fabric.get();
   const std::string device = fabric->device().name;
   RTRS_ASSIGN_OR_RETURN(std::shared_ptr<Gateway> gateway,

@@ -6,7 +6,9 @@
 //
 // A device lives on the server from its first Map until its last owner lets
 // go. After the session lost all paths and came back, session info and devices
-// are exchanged again by themselves; until then requests fail.
+// are exchanged again by themselves; until then requests wait, up to
+// io_timeout, or fail (fail_fast). A device that has changed meanwhile is not
+// used any more.
 //
 // wire.md §7. Any thread.
 #ifndef GATEWAY_GATEWAY_H_
@@ -22,6 +24,7 @@
 #include "absl/time/time.h"
 #include "gateway/block_device.h"
 #include "rtrs/client/options.h"
+#include "rtrs/client/session.h"
 #include "rtrs/wire/rnbd_messages.h"
 
 namespace rnbd::gateway {
@@ -32,6 +35,10 @@ absl::StatusOr<FabricChoice> ParseFabricChoice(absl::string_view text);
 enum class CrcChoice { kAuto, kOn, kOff };
 absl::StatusOr<CrcChoice> ParseCrcChoice(absl::string_view text);
 
+// The kernel's names, short names and numbers.
+absl::StatusOr<rtrs::client::MultipathPolicy> ParseMultipathPolicy(
+    absl::string_view text);
+
 enum class WriteZeroesChoice { kAuto, kYes, kNo };
 
 struct GatewayOptions {
@@ -41,6 +48,12 @@ struct GatewayOptions {
   CrcChoice crc = CrcChoice::kAuto;
   // How long one request may take, reconnects included; Infinite: for ever.
   absl::Duration io_timeout = absl::Seconds(180);
+  bool fail_fast = false;  // no waiting while no path is up
+  rtrs::client::MultipathPolicy mp_policy =
+      rtrs::client::MultipathPolicy::kMinInflight;
+  absl::Duration heartbeat_interval = absl::Seconds(5);
+  // How often a device that the server refuses to open again is asked for.
+  absl::Duration reopen_interval = absl::Seconds(2);
   // Operation 5: to servers that announced it, to all (the user knows that the
   // server is Linux 6.8 or later; wire.md trap 40), or to none.
   WriteZeroesChoice write_zeroes = WriteZeroesChoice::kAuto;
@@ -68,6 +81,11 @@ class Gateway {
   // mapped here already (another access mode is then refused with EEXIST).
   virtual absl::StatusOr<std::shared_ptr<BlockDevice>> Map(
       absl::string_view device_path, wire::AccessMode mode) = 0;
+
+  // Paths at run time; see rtrs::client::Session.
+  virtual absl::Status ChangePath(rtrs::client::PathChange change,
+                                  const rtrs::PathSpec& path) = 0;
+  virtual std::vector<rtrs::client::PathInfo> paths() const = 0;
 };
 
 }  // namespace rnbd::gateway

@@ -21,12 +21,12 @@ constexpr uint64_t kBounce = 65536;
 
 MappedDevice::MappedDevice(rtrs::client::BlockingSession* session,
                            std::shared_ptr<DeviceLink> link, DeviceInfo info,
-                           absl::Duration io_timeout,
+                           absl::Duration io_timeout, bool fail_fast,
                            absl::AnyInvocable<void()> on_destroy)
     : info_(std::move(info)),
       block_mask_(info_.logical_block_size - 1),
       link_(std::move(link)),
-      io_(session, link_.get(), &info_, io_timeout),
+      io_(session, link_.get(), &info_, io_timeout, fail_fast),
       on_destroy_(std::move(on_destroy)) {}
 
 MappedDevice::~MappedDevice() { on_destroy_(); }
@@ -49,6 +49,7 @@ absl::Status MappedDevice::Write(const void* buffer, uint32_t count,
   RTRS_RETURN_IF_ERROR(CheckRange("write", count, offset));
   const auto* const data = static_cast<const uint8_t*>(buffer);
   const uint32_t flags = WriteFlags(fua);
+  const Written written = {count, link_->losses(), fua, fua && info_.fua};
   absl::Status status;
   if (!Aligned(count, offset)) {
     status = WriteUnaligned(data, count, offset, flags, affinity);
@@ -56,21 +57,24 @@ absl::Status MappedDevice::Write(const void* buffer, uint32_t count,
     status =
         RunGuarded(WriteSegment(data, offset, offset + count, flags), affinity);
   }
-  return FinishWrite(std::move(status), fua && info_.fua, fua, affinity);
+  return FinishWrite(std::move(status), written, affinity);
 }
 
 absl::Status MappedDevice::Flush(uint32_t affinity) {
-  const bool unflushed = link_->BeginFlush();
+  const uint32_t losses = link_->losses();
+  const uint64_t covered = link_->BeginFlush();
   Segment segment;
   segment.op = wire::Op::kFlush;
   // The kernel sets SYNC and FUA on each flush, PREFLUSH since 7.0.
   segment.flags = wire::Io::kSync | wire::Io::kFua | wire::Io::kPreflush;
   absl::Status status = io_.Run(absl::MakeConstSpan(&segment, 1), affinity);
   if (!status.ok()) {
-    if (unflushed) link_->NoteUnflushed();
+    link_->NoteUnflushed(covered, losses);
     return status;
   }
-  return link_->TakeLost() ? LostWrites() : absl::OkStatus();
+  // The server that flushed may not be the one that had answered the writes.
+  if (link_->losses() != losses) link_->NoteLost(covered);
+  return LostWrites(link_->TakeLost());
 }
 
 absl::Status MappedDevice::Trim(uint32_t count, uint64_t offset, bool fua,
@@ -84,6 +88,7 @@ absl::Status MappedDevice::Trim(uint32_t count, uint64_t offset, bool fua,
                      info_.sessname, " has no discard"));
   }
   const ByteRange range = WholeDiscardUnits(info_, offset, count);
+  const Written written = {count, link_->losses(), fua, false};
   absl::Status status;
   if (!range.empty()) {
     Segment segment;
@@ -93,7 +98,7 @@ absl::Status MappedDevice::Trim(uint32_t count, uint64_t offset, bool fua,
     segment.max_part = DiscardStep(info_);
     status = io_.Run(absl::MakeConstSpan(&segment, 1), affinity);
   }
-  return FinishWrite(std::move(status), false, fua, affinity);
+  return FinishWrite(std::move(status), written, affinity);
 }
 
 absl::Status MappedDevice::Zero(uint32_t count, uint64_t offset,
@@ -112,6 +117,8 @@ absl::Status MappedDevice::Zero(uint32_t count, uint64_t offset,
   const uint32_t io_flags = as_data ? WriteFlags(flags.fua) : 0;
   const uint64_t end = offset + count;
   const ByteRange inner = Inner(count, offset);
+  const Written written = {count, link_->losses(), flags.fua,
+                           flags.fua && as_data && info_.fua};
   absl::Status status;
   if (inner.empty()) {
     status = WriteUnaligned(Zeroes(), count, offset, io_flags, affinity);
@@ -127,8 +134,7 @@ absl::Status MappedDevice::Zero(uint32_t count, uint64_t offset,
                               inner.end, io_flags, affinity);
     }
   }
-  return FinishWrite(std::move(status), flags.fua && as_data && info_.fua,
-                     flags.fua, affinity);
+  return FinishWrite(std::move(status), written, affinity);
 }
 
 absl::Status MappedDevice::CheckRange(const char* what, uint32_t count,
@@ -289,22 +295,25 @@ uint32_t MappedDevice::WriteFlags(bool fua) const {
   return wire::Io::kSync | (fua && info_.fua ? wire::Io::kFua : 0);
 }
 
-absl::Status MappedDevice::FinishWrite(absl::Status status, bool stable,
-                                       bool fua, uint32_t affinity) {
+absl::Status MappedDevice::FinishWrite(absl::Status status,
+                                       const Written& written,
+                                       uint32_t affinity) {
   if (!status.ok()) return status;
-  if (!stable) {
-    link_->NoteUnflushed();
-    return fua ? Flush(affinity) : absl::OkStatus();
+  if (!written.stable) {
+    link_->NoteUnflushed(written.count, written.losses);
+    return written.fua ? Flush(affinity) : absl::OkStatus();
   }
-  return link_->TakeLost() ? LostWrites() : absl::OkStatus();
+  return LostWrites(link_->TakeLost());
 }
 
-absl::Status MappedDevice::LostWrites() const {
+absl::Status MappedDevice::LostWrites(uint64_t bytes) const {
+  if (bytes == 0) return absl::OkStatus();
   return rtrs::ErrnoError(
-      EIO, absl::StrCat("flush: device ", info_.device_path, " of session ",
-                        info_.sessname,
-                        ": the server went away with writes that it had "
-                        "answered and not flushed; they may be lost"));
+      EIO,
+      absl::StrCat("flush: device ", info_.device_path, " of session ",
+                   info_.sessname, ": the server went away with ", bytes,
+                   " bytes that it had answered and not flushed; they may be "
+                   "lost"));
 }
 
 const uint8_t* MappedDevice::Zeroes() {

@@ -24,7 +24,7 @@ class MappedDevice : public BlockDevice {
   // destructor.
   MappedDevice(rtrs::client::BlockingSession* session,
                std::shared_ptr<DeviceLink> link, DeviceInfo info,
-               absl::Duration io_timeout,
+               absl::Duration io_timeout, bool fail_fast,
                absl::AnyInvocable<void()> on_destroy);
   ~MappedDevice() override;
 
@@ -64,11 +64,18 @@ class MappedDevice : public BlockDevice {
   absl::Status ZeroWholeBlocks(ByteRange range, ZeroFlags flags,
                                uint32_t io_flags, uint32_t affinity);
   uint32_t WriteFlags(bool fua) const;
-  // What follows a write that ended with `status`. `stable`: it was sent with
-  // FUA, so no flush is owed.
-  absl::Status FinishWrite(absl::Status status, bool stable, bool fua,
+  // A write of `count` bytes from its begin to its end.
+  struct Written {
+    uint32_t count;
+    uint32_t losses;  // DeviceLink::losses() when it began
+    bool fua;         // the caller wants it on stable storage
+    bool stable;      // it was sent with FUA, so no flush is owed
+  };
+  // What follows one that ended with `status`.
+  absl::Status FinishWrite(absl::Status status, const Written& written,
                            uint32_t affinity);
-  absl::Status LostWrites() const;
+  // The error of the flush that finds `bytes` lost.
+  absl::Status LostWrites(uint64_t bytes) const;
   const uint8_t* Zeroes();
 
   const DeviceInfo info_;

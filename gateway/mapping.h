@@ -23,7 +23,8 @@ enum class MappingState {
   kOpen,       // open on the server
   kLost,       // the session lost its last path: the server forgot the device
   kReopening,  // OPEN is on its way again after kLost
-  kFailed,     // the OPEN after kLost failed or found another device
+  kFailed,     // the OPEN after kLost was refused (it is sent again from time
+               // to time) or found another device
   kClosing,    // CLOSE is on its way
   kGone,       // not open there; no longer in the table
 };
@@ -33,9 +34,10 @@ struct Mapping {
   std::string name;
   wire::AccessMode mode = wire::AccessMode::kRw;
   MappingState state = MappingState::kOpening;
-  int waiters = 0;     // threads in Map that wait for kOpening to end
-  absl::Status error;  // why it went from kOpening to kGone
-  wire::OpenRsp rsp;   // the answer to the first OPEN
+  int waiters = 0;      // threads in Map that wait for kOpening to end
+  bool unsent = false;  // kOpening: OPEN found no path, it waits for one
+  absl::Status error;   // why it went from kOpening to kGone
+  wire::OpenRsp rsp;    // the answer to the first OPEN
   std::shared_ptr<DeviceLink> link = std::make_shared<DeviceLink>();
   bool created = false;  // `device` was set
   std::weak_ptr<MappedDevice> device;

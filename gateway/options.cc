@@ -46,6 +46,24 @@ absl::StatusOr<FabricChoice> ParseFabricChoice(absl::string_view text) {
       "fabric=", text, ": must be one of auto, verbs, softiwarp, softroce"));
 }
 
+absl::StatusOr<rtrs::client::MultipathPolicy> ParseMultipathPolicy(
+    absl::string_view text) {
+  using rtrs::client::MultipathPolicy;
+  if (text == "round-robin" || text == "rr" || text == "0") {
+    return MultipathPolicy::kRoundRobin;
+  }
+  if (text == "min-inflight" || text == "mi" || text == "1") {
+    return MultipathPolicy::kMinInflight;
+  }
+  if (text == "min-latency" || text == "ml" || text == "2") {
+    return MultipathPolicy::kMinLatency;
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "mp_policy=", text,
+      ": must be one of round-robin (rr), min-inflight (mi), min-latency "
+      "(ml)"));
+}
+
 absl::StatusOr<CrcChoice> ParseCrcChoice(absl::string_view text) {
   if (text == "auto") return CrcChoice::kAuto;
   if (text == "on") return CrcChoice::kOn;
@@ -104,6 +122,12 @@ absl::Status CheckGatewayOptions(const GatewayOptions& options) {
   }
   if (options.io_timeout < absl::ZeroDuration()) {
     return absl::InvalidArgumentError("io_timeout= must not be negative");
+  }
+  if (options.heartbeat_interval < absl::Milliseconds(100) ||
+      options.heartbeat_interval > absl::Hours(1)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "heartbeat_interval=", absl::FormatDuration(options.heartbeat_interval),
+        ": must be from 100ms to 1h"));
   }
   return CheckFabricChoice(options.fabric, options.paths);
 }

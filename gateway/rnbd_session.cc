@@ -107,8 +107,8 @@ absl::Status RnbdSession::ExchangeSessInfo() {
   };
   const auto reply = std::make_shared<Reply>();
   const auto sent = wire::EncodeSessInfo(wire::SessInfo{});
-  SendControl(session_.get(), sent, wire::SessInfo::kSize,
-              [reply](const ControlAnswer& answer) {
+  SendControl(session_.get(), session_->generation(), sent,
+              wire::SessInfo::kSize, [reply](const ControlAnswer& answer) {
                 if (answer.error != 0) {
                   reply->status = rtrs::ErrnoError(
                       answer.error,
@@ -186,6 +186,9 @@ absl::StatusOr<std::shared_ptr<BlockDevice>> RnbdSession::Join(
     rtrs::MutexLock lock(&mu_);
     const bool answered = WaitWhile(*mapping, MappingState::kOpening, deadline);
     if (found.counted) --mapping->waiters;
+    if (!answered && mapping->unsent && mapping->waiters == 0) {
+      Move(*mapping, MappingState::kGone);
+    }
     const MappingState state = mapping->state;
     if (!answered) {
       result = rtrs::ErrnoError(
@@ -239,6 +242,7 @@ absl::StatusOr<std::shared_ptr<BlockDevice>> RnbdSession::CreateDevice(
   mapping->created = true;
   auto device = std::make_shared<MappedDevice>(
       session_.get(), mapping->link, std::move(info), options_.io_timeout,
+      options_.fail_fast,
       [self = shared_from_this(), mapping] { self->Unmap(mapping); });
   mapping->device = device;
   return device;
@@ -250,7 +254,7 @@ void RnbdSession::Unmap(const MappingPtr& mapping) {
     rtrs::MutexLock lock(&mu_);
     switch (mapping->state) {
       case MappingState::kOpen:
-        close_id = mapping->link->device_id();
+        close_id = mapping->rsp.device_id;
         Move(*mapping, MappingState::kClosing);
         break;
       case MappingState::kFailed:

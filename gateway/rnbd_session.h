@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
@@ -41,6 +42,13 @@ class RnbdSession : public Gateway,
 
   absl::StatusOr<std::shared_ptr<BlockDevice>> Map(
       absl::string_view device_path, wire::AccessMode mode) override;
+  absl::Status ChangePath(rtrs::client::PathChange change,
+                          const rtrs::PathSpec& path) override {
+    return session_->ChangePath(change, path);
+  }
+  std::vector<rtrs::client::PathInfo> paths() const override {
+    return session_->paths();
+  }
 
  private:
   RnbdSession(GatewayOptions options,
@@ -72,15 +80,25 @@ class RnbdSession : public Gateway,
   void Move(Mapping& mapping, MappingState to)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void SendOpen(const MappingPtr& mapping) ABSL_LOCKS_EXCLUDED(mu_);
-  void OnOpenAnswer(const MappingPtr& mapping, const ControlAnswer& answer)
+  // An answer to OPEN, and the life of the session in which it was sent.
+  struct OpenAnswer {
+    absl::StatusOr<wire::OpenRsp> rsp;
+    bool unsent = false;  // no path was there, or it was lost meanwhile
+    uint32_t generation = 0;
+  };
+  void OnOpenAnswer(const MappingPtr& mapping, const OpenAnswer& answer)
       ABSL_LOCKS_EXCLUDED(mu_);
   // Take the answer into `mapping`; true if a CLOSE must follow.
-  bool TakeOpenAnswer(Mapping& mapping,
-                      const absl::StatusOr<wire::OpenRsp>& answer)
+  bool TakeOpenAnswer(Mapping& mapping, const OpenAnswer& answer)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  bool TakeReopenAnswer(Mapping& mapping,
-                        const absl::StatusOr<wire::OpenRsp>& answer,
-                        bool local_error) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool TakeReopenAnswer(Mapping& mapping, const OpenAnswer& answer)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Why the device that `rsp` tells of is not the one that was mapped, or
+  // cannot do what its users were told; "" if it is.
+  std::string Difference(const Mapping& mapping,
+                         const wire::OpenRsp& rsp) const;
+  // Bytes of one request to the device of `rsp`; 0: it cannot be used.
+  uint32_t MaxIoSize(const Mapping& mapping, const wire::OpenRsp& rsp) const;
   // The mapping is kClosing already.
   void SendClose(const MappingPtr& mapping, uint32_t device_id)
       ABSL_LOCKS_EXCLUDED(mu_);
@@ -97,7 +115,11 @@ class RnbdSession : public Gateway,
   void OnSessionState(rtrs::client::SessionState state,
                       const absl::Status& why);
   void RecoveryThread();
-  void Reopen() ABSL_LOCKS_EXCLUDED(mu_);
+  // Waits for something to open again; `lost`: the session was lost since the
+  // last time, else only refused devices are due. False: stopping.
+  bool WaitForRecovery(bool* lost) ABSL_LOCKS_EXCLUDED(mu_);
+  bool AnyRefused() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Reopen(bool lost) ABSL_LOCKS_EXCLUDED(mu_);
 
   absl::Time ControlDeadline() const;
   std::string Where(const Mapping& mapping) const;

@@ -27,6 +27,25 @@ absl::StatusOr<rtrs::PathSpec> ParsePath(absl::string_view text,
   return spec;
 }
 
+absl::StatusOr<absl::Duration> ParseTime(absl::string_view key,
+                                         absl::string_view text,
+                                         absl::string_view wanted) {
+  absl::Duration duration;
+  uint32_t seconds = 0;
+  if (!text.empty() &&
+      std::all_of(text.begin(), text.end(), absl::ascii_isdigit)) {
+    if (!absl::SimpleAtoi(text, &seconds)) {
+      return Bad(key, text, "at most 4294967295 seconds");
+    }
+    return absl::Seconds(seconds);
+  }
+  if (!absl::ParseDuration(text, &duration) ||
+      duration < absl::ZeroDuration() || duration == absl::InfiniteDuration()) {
+    return Bad(key, text, wanted);
+  }
+  return duration;
+}
+
 }  // namespace
 
 const char kConfigHelp[] =
@@ -44,25 +63,26 @@ const char kConfigHelp[] =
     "crc=auto|on|off     Checksums of softiwarp (default auto).\n"
     "io_timeout=<TIME>   How long a request may take: seconds, or as in 90s,\n"
     "                    3m (default 180s); 0 waits for ever.\n"
+    "fail_fast=yes|no    Whether requests fail at once while no path is up,\n"
+    "                    instead of waiting up to io_timeout (default no).\n"
+    "mp_policy=min-inflight|round-robin|min-latency\n"
+    "                    Which path takes a request (default min-inflight).\n"
+    "heartbeat_interval=<TIME>\n"
+    "                    How often the server is asked for a sign of life\n"
+    "                    (default 5s); silence for 7 of them ends a path.\n"
     "write_zeroes=yes|no Send operation 5 (write zeroes) to any server, or to\n"
     "                    none (default: to those that announce it).";
 
 absl::StatusOr<absl::Duration> ParseIoTimeout(absl::string_view text) {
-  absl::Duration duration;
-  uint32_t seconds = 0;
-  if (!text.empty() &&
-      std::all_of(text.begin(), text.end(), absl::ascii_isdigit)) {
-    if (!absl::SimpleAtoi(text, &seconds)) {
-      return Bad("io_timeout", text, "at most 4294967295 seconds");
-    }
-    duration = absl::Seconds(seconds);
-  } else if (!absl::ParseDuration(text, &duration) ||
-             duration < absl::ZeroDuration() ||
-             duration == absl::InfiniteDuration()) {
-    return Bad("io_timeout", text,
-               "a time, as in 180, 90s or 3m (0: for ever)");
-  }
+  RTRS_ASSIGN_OR_RETURN(
+      const absl::Duration duration,
+      ParseTime("io_timeout", text,
+                "a time, as in 180, 90s or 3m (0: for ever)"));
   return duration == absl::ZeroDuration() ? absl::InfiniteDuration() : duration;
+}
+
+absl::StatusOr<absl::Duration> ParseHeartbeatInterval(absl::string_view text) {
+  return ParseTime("heartbeat_interval", text, "a time, as in 5 or 500ms");
 }
 
 absl::Status Config::Set(absl::string_view key, absl::string_view value) {
@@ -98,6 +118,15 @@ absl::Status Config::SetOnce(absl::string_view key, absl::string_view value) {
     RTRS_ASSIGN_OR_RETURN(options_.crc, gateway::ParseCrcChoice(value));
   } else if (key == "io_timeout") {
     RTRS_ASSIGN_OR_RETURN(options_.io_timeout, ParseIoTimeout(value));
+  } else if (key == "fail_fast") {
+    if (value != "yes" && value != "no") return Bad(key, value, "yes or no");
+    options_.fail_fast = value == "yes";
+  } else if (key == "mp_policy") {
+    RTRS_ASSIGN_OR_RETURN(options_.mp_policy,
+                          gateway::ParseMultipathPolicy(value));
+  } else if (key == "heartbeat_interval") {
+    RTRS_ASSIGN_OR_RETURN(options_.heartbeat_interval,
+                          ParseHeartbeatInterval(value));
   } else if (key == "write_zeroes") {
     if (value != "yes" && value != "no") return Bad(key, value, "yes or no");
     options_.write_zeroes = value == "yes" ? gateway::WriteZeroesChoice::kYes
@@ -106,7 +135,8 @@ absl::Status Config::SetOnce(absl::string_view key, absl::string_view value) {
     return absl::InvalidArgumentError(absl::StrCat(
         "unknown parameter ", key, "=", value,
         "; there are sessname, path, device_path, dest_port, access_mode, "
-        "fabric, crc, io_timeout, write_zeroes"));
+        "fabric, crc, io_timeout, fail_fast, mp_policy, heartbeat_interval, "
+        "write_zeroes"));
   }
   return absl::OkStatus();
 }

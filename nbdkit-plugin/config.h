@@ -23,6 +23,8 @@ extern const char kConfigHelp[];
 
 // "90", "90s", "3m", "1h30m"; 0 is for ever.
 absl::StatusOr<absl::Duration> ParseIoTimeout(absl::string_view text);
+// The same forms.
+absl::StatusOr<absl::Duration> ParseHeartbeatInterval(absl::string_view text);
 
 class Config {
  public:

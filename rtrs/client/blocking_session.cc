@@ -84,7 +84,6 @@ absl::Status BlockingSessionImpl::Connect() {
   if (session_->state() != SessionState::kConnected) {
     return why_.ok() ? ErrnoError(ECONNRESET, "the session closed") : why_;
   }
-  limits_ = session_->limits();
   housekeeper_ = std::thread([this] { Housekeep(); });
   return absl::OkStatus();
 }
@@ -127,9 +126,11 @@ void BlockingSessionImpl::PumpUntil(absl::Time deadline,
 
 void BlockingSessionImpl::OnSessionState(SessionState state,
                                          const absl::Status& why) {
+  generation_.store(session_->generation(), std::memory_order_release);
   state_.store(state, std::memory_order_release);
   why_ = why;
   MutexLock lock(&callback_mu_);
+  if (state == SessionState::kConnected) limits_ = session_->limits();
   if (callback_) callback_(state, why);
 }
 
@@ -137,6 +138,27 @@ void BlockingSessionImpl::SetStateCallback(
     std::function<void(SessionState, const absl::Status&)> callback) {
   MutexLock lock(&callback_mu_);
   callback_ = std::move(callback);
+}
+
+absl::Status BlockingSessionImpl::ChangePath(PathChange change,
+                                             const PathSpec& spec) {
+  WakeList wake;
+  engine_.Lock();
+  absl::Status status = session_->ChangePath(change, spec);
+  SendSubmissions(&wake);
+  ReleaseEngine(&wake);
+  WakeAll(&wake);
+  // Whoever sleeps does not know of the new deadlines.
+  Signal(kick_fd_);
+  Signal(housekeeper_kick_fd_);
+  return status;
+}
+
+std::vector<PathInfo> BlockingSessionImpl::paths() const {
+  engine_.Lock();
+  std::vector<PathInfo> infos = session_->paths();
+  engine_.Unlock();
+  return infos;
 }
 
 void BlockingSessionImpl::WatchChannel(bool on) {

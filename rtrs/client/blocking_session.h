@@ -9,8 +9,10 @@
 #ifndef RTRS_CLIENT_BLOCKING_SESSION_H_
 #define RTRS_CLIENT_BLOCKING_SESSION_H_
 
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -46,7 +48,15 @@ class BlockingSession {
   virtual void Submit(Request* request) = 0;
 
   virtual SessionState state() const = 0;
+  // Those of the last time that it came up.
   virtual SessionLimits limits() const = 0;
+  // Session::generation().
+  virtual uint32_t generation() const = 0;
+
+  // As of Session.
+  virtual absl::Status ChangePath(PathChange change, const PathSpec& spec) = 0;
+  virtual std::vector<PathInfo> paths() const = 0;
+
   // Replaces the observer (none at first). Called by some thread, must not
   // block or call back.
   virtual void SetStateCallback(

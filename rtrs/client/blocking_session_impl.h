@@ -44,7 +44,15 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
   SessionState state() const override {
     return state_.load(std::memory_order_acquire);
   }
-  SessionLimits limits() const override { return limits_; }
+  SessionLimits limits() const override {
+    MutexLock lock(&callback_mu_);
+    return limits_;
+  }
+  uint32_t generation() const override {
+    return generation_.load(std::memory_order_acquire);
+  }
+  absl::Status ChangePath(PathChange change, const PathSpec& spec) override;
+  std::vector<PathInfo> paths() const override;
   void SetStateCallback(
       std::function<void(SessionState, const absl::Status&)> callback) override;
 
@@ -117,10 +125,11 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
 
   fabric::Fabric* const fabric_;
   const SessionOptions options_;
-  SessionLimits limits_;  // fixed before Open returns
   std::atomic<SessionState> state_{SessionState::kIdle};
+  std::atomic<uint32_t> generation_{1};
   absl::Status why_;  // of the last state, while connecting and closing
-  Mutex callback_mu_;
+  mutable Mutex callback_mu_;
+  SessionLimits limits_ ABSL_GUARDED_BY(callback_mu_);
   std::function<void(SessionState, const absl::Status&)> callback_
       ABSL_GUARDED_BY(callback_mu_);
 
@@ -128,7 +137,7 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
   std::atomic<uint64_t> calls_{0};    // of Run; tells the housekeeper of life
   std::atomic<uint32_t> running_{0};  // calls of Run that have not returned
 
-  EngineLock engine_;
+  mutable EngineLock engine_;
   std::unique_ptr<fabric::EventChannel> channel_;
   std::unique_ptr<Session> session_;
   Call* done_calls_ ABSL_GUARDED_BY(engine_) = nullptr;

@@ -21,6 +21,8 @@ class Heartbeat {
   void Start(absl::Time now) {
     missed_ = 0;
     due_ = now + interval_;
+    sent_ = absl::InfinitePast();
+    latency_ = absl::ZeroDuration();
   }
   void Stop() { due_ = absl::InfiniteFuture(); }
 
@@ -33,8 +35,19 @@ class Heartbeat {
     if (now < due_) return Action::kNone;
     due_ = now + interval_;
     if (missed_ > missed_max_) return Action::kFail;
-    return missed_++ == 0 ? Action::kSend : Action::kNone;
+    if (missed_++ > 0) return Action::kNone;
+    sent_ = now;
+    return Action::kSend;
   }
+
+  // An acknowledgement: measures the round trip.
+  void OnAck(absl::Time now) {
+    if (sent_ == absl::InfinitePast()) return;
+    latency_ = now - sent_;
+    sent_ = absl::InfinitePast();
+  }
+  // The last one measured; 0 before the first.
+  absl::Duration latency() const { return latency_; }
 
   absl::Time due() const { return due_; }
 
@@ -43,6 +56,8 @@ class Heartbeat {
   int missed_max_;
   int missed_ = 0;
   absl::Time due_ = absl::InfiniteFuture();
+  absl::Time sent_ = absl::InfinitePast();  // not acknowledged yet
+  absl::Duration latency_;
 };
 
 }  // namespace rtrs::client

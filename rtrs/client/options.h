@@ -12,6 +12,14 @@
 
 namespace rtrs::client {
 
+// Which path takes the next request, as the kernel's mp_policy (wire.md §6).
+enum class MultipathPolicy : uint8_t {
+  kRoundRobin,   // one after the other
+  kMinInflight,  // the one with the fewest requests in flight
+  kMinLatency,   // the one that answered the last heartbeat fastest
+};
+const char* MultipathPolicyName(MultipathPolicy policy);
+
 struct SessionOptions {
   std::string sessname;  // 1..254 bytes, no '/' or '.'
   std::vector<PathSpec> paths;
@@ -21,12 +29,18 @@ struct SessionOptions {
   absl::Duration info_timeout = absl::Seconds(30);
   absl::Duration heartbeat_interval = absl::Seconds(5);
   int heartbeat_missed_max = 5;
+  MultipathPolicy mp_policy = MultipathPolicy::kMinInflight;
+  // The pause before a lost path is connected again: doubles from the first
+  // to the second, with jitter, and is tried for ever.
+  absl::Duration reconnect_delay_min = absl::Milliseconds(100);
+  absl::Duration reconnect_delay_max = absl::Seconds(10);
   // What we accept from a server at the most; more is refused (wire.md §4.1).
   uint32_t max_queue_depth = 65535;
   uint32_t max_chunk_size = 8u << 20;  // bytes
 };
 
-// Fixed from the first connect on.
+// The same on all paths. May change while no path is up: the server may come
+// back with other numbers.
 struct SessionLimits {
   uint32_t queue_depth = 0;         // permits of the session
   uint32_t max_io_size = 0;         // bytes of data of one request

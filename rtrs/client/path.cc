@@ -122,9 +122,10 @@ void Path::ConnectNext(absl::Time now) {
   request.recon_cnt = recon_cnt_;
   request.sess_uuid = sess_uuid_;
   request.paths_uuid = env_->paths_uuid;
-  request.first_conn = first_ || was_accepted_;
-  request.capabilities.bits =
-      wire::Capabilities::kWriteVerifier | wire::Capabilities::kWriteZeroes;
+  request.first_conn = first_ || cid > 0;  // after cid 0 the session exists
+  request.capabilities.bits = wire::Capabilities::kFence |
+                              wire::Capabilities::kWriteVerifier |
+                              wire::Capabilities::kWriteZeroes;
   const absl::Duration timeout = env_->options->connect_timeout;
   deadline_ = now + timeout;
   const absl::Status status =
@@ -188,7 +189,6 @@ void Path::OnAccepted(Connection* con, const fabric::CmEvent& event,
       return;
     }
     limits_ = *limits;
-    was_accepted_ = true;
     const uint32_t depth = DepthOf(1);
     absl::StatusOr<std::unique_ptr<fabric::CompletionQueue>> cq =
         env_->channel->CreateCq(env_->options->io_connections *

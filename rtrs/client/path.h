@@ -53,6 +53,8 @@ class PathHost {
   // The send of the request with `permit` completed: its memory is not read
   // any more.
   virtual void OnSendCompletion(Path* path, uint32_t permit) = 0;
+  // The server confirmed over `path` that another one is fenced.
+  virtual void OnFenceDone(Path* path, const wire::FenceImm& fence) = 0;
 };
 
 // A request ready to be sent.
@@ -82,7 +84,9 @@ class Path {
   ~Path();
 
   // kIdle or kClosed to kConnecting. `first`: the server may make a new
-  // session (first_conn of wire.md §1.3).
+  // session (first_conn of wire.md §1.3). A path of a session that is up
+  // comes without, also when it is connected again (the kernel's does not): a
+  // server that was restarted must not mix it with paths to its past life.
   void Start(bool first, absl::Time now);
   // Leaves in order: to kClosing.
   void Close(absl::Time now);
@@ -108,7 +112,19 @@ class Path {
   // path.
   absl::StatusOr<uint16_t> Send(const OutgoingRequest& out);
 
+  // Asks the server to fence another path of the session. False: there is no
+  // room in the send queue now.
+  bool SendFence(const wire::FenceImm& fence);
+
   PathState state() const { return state_; }
+  bool first() const { return first_; }
+  const Uuid& sess_uuid() const { return sess_uuid_; }
+  // What a FENCE of this path as it is now says.
+  wire::FenceImm fence_name() const {
+    return {wire::FencePath(sess_uuid_), static_cast<uint8_t>(recon_cnt_)};
+  }
+  uint16_t connects() const { return recon_cnt_; }  // attempts, ever
+  absl::Duration latency() const { return heartbeat_.latency(); }
   const absl::Status& why() const { return why_; }
   const PathSpec& spec() const { return spec_; }
   // Valid from the accept of cid 0 on.
@@ -128,7 +144,7 @@ class Path {
   // `ok` receives of the two forms: SEND, and RDMA_WRITE_WITH_IMM.
   absl::Status OnMessage(Connection* con, const fabric::WorkCompletion& wc,
                          const WrId& id, absl::Time now);
-  absl::Status OnImmediate(Connection* con, uint32_t imm);
+  absl::Status OnImmediate(Connection* con, uint32_t imm, absl::Time now);
   absl::Status OnRkeyResponse(Connection* con, const uint8_t* bytes,
                               const fabric::WorkCompletion& wc);
   absl::Status Respond(Connection* con, const wire::IoResponseImm& response);
@@ -149,7 +165,6 @@ class Path {
   PathState state_ = PathState::kIdle;
   absl::Status why_;
   bool first_ = false;
-  bool was_accepted_ = false;  // cid 0, once: the session exists
   uint16_t recon_cnt_ = 0;
   PathLimits limits_;
   Heartbeat heartbeat_;

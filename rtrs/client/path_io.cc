@@ -66,7 +66,7 @@ void Path::OnCompletion(const fabric::WorkCompletion& wc, absl::Time now) {
   }
   heartbeat_.OnReceive();
   absl::Status status = wc.opcode == fabric::WcOpcode::kRecvRdmaWithImm
-                            ? OnImmediate(con, wc.imm)
+                            ? OnImmediate(con, wc.imm, now)
                             : OnMessage(con, wc, id, now);
   if (!status.ok()) {
     Fail(PathError(spec_,
@@ -114,7 +114,7 @@ absl::Status Path::OnRkeyResponse(Connection* con, const uint8_t* bytes,
   return absl::OkStatus();
 }
 
-absl::Status Path::OnImmediate(Connection* con, uint32_t imm) {
+absl::Status Path::OnImmediate(Connection* con, uint32_t imm, absl::Time now) {
   switch (wire::ImmTypeOf(imm)) {
     case wire::ImmType::kIoResponse:
     case wire::ImmType::kIoResponseInv:
@@ -124,10 +124,14 @@ absl::Status Path::OnImmediate(Connection* con, uint32_t imm) {
       if (con->cid() == 0) ack_due_ = true;
       return absl::OkStatus();
     case wire::ImmType::kHeartbeatAck:
+      heartbeat_.OnAck(now);
+      return absl::OkStatus();
+    case wire::ImmType::kFenceDone:
+      if (con->cid() != 0) break;
+      env_->host->OnFenceDone(this, wire::DecodeFenceImm(imm));
       return absl::OkStatus();
     case wire::ImmType::kIoRequest:
     case wire::ImmType::kFence:
-    case wire::ImmType::kFenceDone:
       break;
   }
   RTRS_LOG_EVERY(warn, absl::Seconds(10),
@@ -155,6 +159,17 @@ absl::Status Path::SendHeartbeat(uint32_t imm) {
   wr.opcode = fabric::WrOpcode::kRdmaWriteWithImm;
   wr.imm = imm;
   return cons_[0]->Post(wr);
+}
+
+bool Path::SendFence(const wire::FenceImm& fence) {
+  // What requests leave free belongs to heartbeats.
+  if (state_ != PathState::kConnected || !cons_[0]->HasRoom()) return false;
+  fabric::SendWr wr;
+  wr.opcode = fabric::WrOpcode::kRdmaWriteWithImm;
+  wr.imm = wire::EncodeFenceImm(wire::ImmType::kFence, fence);
+  const absl::Status status = cons_[0]->Post(wr);
+  if (!status.ok()) Fail(PathError(spec_, status));
+  return status.ok();
 }
 
 Connection* Path::ConnectionFor(const Request& request) const {

@@ -25,6 +25,10 @@ struct Request {
   bool service = false;
   // Requests with the same number share a connection and so a server worker.
   uint32_t affinity = 0;
+  // Session::generation() for which the request makes sense, because it names
+  // things that a server forgets with the session (device ids); 0: any. In
+  // another one it fails with ECONNABORTED and is not sent.
+  uint32_t generation = 0;
   // The RNBD message; copied during Submit.
   absl::Span<const uint8_t> user_message;
   // At most SessionLimits::max_io_size bytes; 0 for flush, discard, close.
@@ -38,8 +42,8 @@ struct Request {
   void* context = nullptr;  // the caller's
 
   // Valid in `done`. 0, the positive errno that the server answered, or, with
-  // `local_error`, an errno of this side: ECONNABORTED (the path broke and the
-  // server may or may not have executed it), ETIMEDOUT, ESHUTDOWN.
+  // `local_error`, an errno of this side: ECONNABORTED (no path was left, and
+  // the server may or may not have executed it), ETIMEDOUT, ESHUTDOWN.
   int error = 0;
   bool local_error = false;
 

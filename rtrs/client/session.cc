@@ -60,7 +60,9 @@ SessionImpl::SessionImpl(fabric::Fabric* fabric, fabric::EventChannel* channel,
 
 SessionImpl::~SessionImpl() {
   state_ = SessionState::kClosing;
-  for (const auto& path : paths_) TearDown(path.get());
+  const absl::Time now = clock_->Now();
+  for (const auto& slot : slots_) TearDown(slot.get(), now);
+  AbandonHeld(ESHUTDOWN);
   while (!waiting_.empty()) Finish(waiting_.front(), ESHUTDOWN, true);
   RunCallbacks();
 }
@@ -89,9 +91,7 @@ absl::Status SessionImpl::Prepare() {
   }
   RTRS_ASSIGN_OR_RETURN(pd_, fabric_->AllocPd());
   env_.pd = pd_.get();
-  for (const PathSpec& spec : options_.paths) {
-    paths_.push_back(std::make_unique<Path>(&env_, spec, NewUuid(*random_)));
-  }
+  for (const PathSpec& spec : options_.paths) AddSlot(spec);
   return absl::OkStatus();
 }
 
@@ -112,87 +112,113 @@ void SessionImpl::Close() {
     return;
   }
   SetState(SessionState::kClosing, absl::OkStatus());
+  AbandonHeld(ESHUTDOWN);
   while (!waiting_.empty()) Finish(waiting_.front(), ESHUTDOWN, true);
   const absl::Time now = clock_->Now();
-  for (const auto& path : paths_) path->Close(now);
+  for (const auto& slot : slots_) slot->path->Close(now);
   UpdatePaths(now);
 }
 
 bool SessionImpl::AnyPath(PathState state) const {
-  return std::any_of(paths_.begin(), paths_.end(), [state](const auto& path) {
-    return path->state() == state;
+  return std::any_of(slots_.begin(), slots_.end(), [state](const auto& slot) {
+    return slot->path->state() == state;
+  });
+}
+
+bool SessionImpl::AllClosed() const {
+  return std::all_of(slots_.begin(), slots_.end(), [](const auto& slot) {
+    return slot->path->state() == PathState::kClosed;
   });
 }
 
 absl::Status SessionImpl::OnPathReady(const Path& path) {
   const PathLimits& limits = path.limits();
-  if (!permits_.has_value()) {
-    RTRS_ASSIGN_OR_RETURN(headers_,
-                          RegisteredMemory::Allocate(
-                              pd_.get(),
-                              size_t{limits.queue_depth} *
-                                  (kMaxUserMessage + wire::IoHeader::kMaxSize),
-                              0));
-    limits_ = {limits.queue_depth, limits.max_io_size, limits.max_hdr_size,
-               limits.capabilities};
-    permits_.emplace(limits.queue_depth);
-    in_flight_.resize(limits.queue_depth);
-    data_.emplace(pd_.get(), env_.device.cheap_registration,
-                  limits.max_io_size);
-  } else if (limits.queue_depth != limits_.queue_depth ||
-             limits.max_io_size < limits_.max_io_size ||
-             limits.max_hdr_size < limits_.max_hdr_size) {
-    return ErrnoError(
-        EPROTO,
-        absl::StrCat("queue depth ", limits.queue_depth, ", max_io_size ",
-                     limits.max_io_size, " and max_hdr_size ",
-                     limits.max_hdr_size, "; the session was opened with ",
-                     limits_.queue_depth, ", ", limits_.max_io_size, " and ",
-                     limits_.max_hdr_size));
+  // Of a session that is up nothing changes. Its state, not those of the
+  // paths: what was in flight on a path that failed just now still counts.
+  if (state_ == SessionState::kConnected) {
+    if (path.first()) {
+      return ErrnoError(EAGAIN,
+                        "another path was faster; this one joins it later");
+    }
+    if (limits.queue_depth != limits_.queue_depth ||
+        limits.max_io_size < limits_.max_io_size ||
+        limits.max_hdr_size < limits_.max_hdr_size) {
+      return ErrnoError(
+          EPROTO,
+          absl::StrCat("queue depth ", limits.queue_depth, ", max_io_size ",
+                       limits.max_io_size, " and max_hdr_size ",
+                       limits.max_hdr_size, "; the session was opened with ",
+                       limits_.queue_depth, ", ", limits_.max_io_size, " and ",
+                       limits_.max_hdr_size));
+    }
+    return absl::OkStatus();
   }
+  return SetLimits(limits);
+}
+
+absl::Status SessionImpl::SetLimits(const PathLimits& limits) {
+  limits_.capabilities = limits.capabilities;
+  if (limits.queue_depth == limits_.queue_depth &&
+      limits.max_io_size == limits_.max_io_size &&
+      limits.max_hdr_size == limits_.max_hdr_size) {
+    return absl::OkStatus();
+  }
+  // No path is up, so no permit is taken and no memory in use.
+  RTRS_ASSIGN_OR_RETURN(headers_,
+                        RegisteredMemory::Allocate(
+                            pd_.get(),
+                            size_t{limits.queue_depth} *
+                                (kMaxUserMessage + wire::IoHeader::kMaxSize),
+                            0));
+  if (permits_.has_value()) {
+    RTRS_LOG(warn,
+             "session {}: the server came back with queue depth {} and "
+             "max_io_size {}, before {} and {}",
+             options_.sessname, limits.queue_depth, limits.max_io_size,
+             limits_.queue_depth, limits_.max_io_size);
+  }
+  limits_.queue_depth = limits.queue_depth;
+  limits_.max_io_size = limits.max_io_size;
+  limits_.max_hdr_size = limits.max_hdr_size;
+  permits_.emplace(limits.queue_depth);
+  in_flight_.clear();
+  in_flight_.resize(limits.queue_depth);
+  data_.emplace(pd_.get(), env_.device.cheap_registration, limits.max_io_size);
   return absl::OkStatus();
 }
 
-void SessionImpl::TearDown(Path* path) {
+void SessionImpl::TearDown(Slot* slot, absl::Time now) {
+  Path* const path = slot->path.get();
   if (path->state() == PathState::kClosed) return;
   path->TearDown();
+  slot->next_attempt = now + slot->backoff.Next(*random_);
   if (!path->why().ok()) {
-    RTRS_LOG(warn, "session {}: {}", options_.sessname, path->why());
+    if (std::exchange(slot->was_up, false)) {
+      RTRS_LOG(warn, "session {}: {}", options_.sessname, path->why());
+    } else {
+      RTRS_LOG_EVERY(warn, absl::Seconds(5), "session {}: {}; trying again",
+                     options_.sessname, path->why());
+    }
     if (first_failure_.ok()) first_failure_ = path->why();
     last_failure_ = path->why();
   }
-  // In the order of permits, as the server numbers them.
-  const int error = state_ == SessionState::kClosing ? ESHUTDOWN : ECONNABORTED;
-  for (uint32_t permit = 0; permit < in_flight_.size(); ++permit) {
-    if (in_flight_[permit].path == path) Complete(permit, error, true);
+  HoldInFlight(path, now);
+}
+
+void SessionImpl::TearDownDue(absl::Time now) {
+  for (const auto& slot : slots_) {
+    if (slot->path->MustTearDown(now)) TearDown(slot.get(), now);
   }
 }
 
 void SessionImpl::UpdatePaths(absl::Time now) {
-  StartPaths(now);
-  for (const auto& path : paths_) {
-    if (path->MustTearDown(now)) TearDown(path.get());
-  }
+  TearDownDue(now);
   UpdateState();
-}
-
-void SessionImpl::StartPaths(absl::Time now) {
-  if (state_ != SessionState::kConnecting &&
-      state_ != SessionState::kConnected &&
-      state_ != SessionState::kDisconnected) {
-    return;
-  }
-  // While none is up each may be the first of the session, one after the
-  // other; once the server knows the session all may come (wire.md §1.3).
-  while (paths_started_ < paths_.size()) {
-    const bool up = AnyPath(PathState::kConnected);
-    if (!up && (AnyPath(PathState::kConnecting) || AnyPath(PathState::kInfo))) {
-      return;
-    }
-    Path* const path = paths_[paths_started_++].get();
-    path->Start(!up, now);
-    if (path->MustTearDown(now)) TearDown(path);
-  }
+  StartPaths(now);
+  TearDownDue(now);
+  ForgetRemoved();
+  UpdateState();
+  AskFences(now);
 }
 
 void SessionImpl::UpdateState() {
@@ -201,11 +227,7 @@ void SessionImpl::UpdateState() {
     case SessionState::kClosed:
       return;
     case SessionState::kClosing:
-      if (std::all_of(paths_.begin(), paths_.end(), [](const auto& path) {
-            return path->state() == PathState::kClosed;
-          })) {
-        SetState(SessionState::kClosed, last_failure_);
-      }
+      if (AllClosed()) SetState(SessionState::kClosed, last_failure_);
       return;
     case SessionState::kConnecting:
     case SessionState::kConnected:
@@ -213,13 +235,17 @@ void SessionImpl::UpdateState() {
       break;
   }
   if (AnyPath(PathState::kConnected)) {
+    for (const auto& slot : slots_) {
+      if (slot->path->state() != PathState::kConnected) continue;
+      slot->backoff.Reset();
+      slot->was_up = true;
+    }
     SetState(SessionState::kConnected, absl::OkStatus());
   } else if (state_ == SessionState::kConnected) {
+    AbandonHeld(ECONNABORTED);
+    ++generation_;
     SetState(SessionState::kDisconnected, last_failure_);
-  } else if (state_ == SessionState::kConnecting &&
-             std::all_of(paths_.begin(), paths_.end(), [](const auto& path) {
-               return path->state() == PathState::kClosed;
-             })) {
+  } else if (state_ == SessionState::kConnecting && AllClosed()) {
     while (!waiting_.empty()) Finish(waiting_.front(), ECONNABORTED, true);
     SetState(SessionState::kClosed, first_failure_);
   }
@@ -232,8 +258,8 @@ void SessionImpl::DrainEvents(absl::Time now) {
       auto* const con = static_cast<Connection*>(event.qp->context());
       con->path()->OnEvent(con, event, now);
     } else if (event.type == fabric::CmEvent::Type::kDeviceRemoved) {
-      for (const auto& path : paths_) {
-        path->Fail(ErrnoError(ENODEV, "the RDMA device was removed"));
+      for (const auto& slot : slots_) {
+        slot->path->Fail(ErrnoError(ENODEV, "the RDMA device was removed"));
       }
     }
     event = fabric::CmEvent();
@@ -244,8 +270,8 @@ bool SessionImpl::Progress() {
   bool busy = env_.channel->Progress();
   const absl::Time now = clock_->Now();
   DrainEvents(now);
-  for (const auto& path : paths_) busy = path->Poll(now) || busy;
-  for (const auto& path : paths_) path->OnTimer(now);
+  for (const auto& slot : slots_) busy = slot->path->Poll(now) || busy;
+  for (const auto& slot : slots_) slot->path->OnTimer(now);
   UpdatePaths(now);
   busy = RunCallbacks() || busy;
   Flush();
@@ -254,8 +280,9 @@ bool SessionImpl::Progress() {
 
 absl::Time SessionImpl::NextDeadline() const {
   if (!finished_.empty()) return absl::InfinitePast();
-  absl::Time next = env_.channel->NextDeadline();
-  for (const auto& path : paths_) next = std::min(next, path->deadline());
+  absl::Time next = std::min(env_.channel->NextDeadline(), NextAttempt());
+  for (const auto& slot : slots_) next = std::min(next, slot->path->deadline());
+  for (const Fence& fence : fences_) next = std::min(next, fence.log_at);
   return next;
 }
 

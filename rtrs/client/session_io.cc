@@ -37,18 +37,9 @@ void SessionImpl::Submit(Request* request) {
   waiting_.PushBack(request);
 }
 
-Path* SessionImpl::PickPath(const Request& request) const {
-  Path* best = nullptr;
-  for (const auto& path : paths_) {
-    if (path->HasRoom(request) &&
-        (best == nullptr || path->in_flight() < best->in_flight())) {
-      best = path.get();
-    }
-  }
-  return best;
-}
-
 void SessionImpl::Dispatch() {
+  ResendHeld();
+  if (Barrier()) return;
   while (!waiting_.empty() && TrySend(waiting_.front())) {
   }
 }
@@ -56,6 +47,10 @@ void SessionImpl::Dispatch() {
 bool SessionImpl::TrySend(Request* request) {
   if (state_ == SessionState::kIdle || state_ == SessionState::kConnecting) {
     return false;
+  }
+  if (request->generation != 0 && request->generation != generation_) {
+    Finish(request, ECONNABORTED, true);
+    return true;
   }
   Path* const path = PickPath(*request);
   if (path == nullptr) {
@@ -82,29 +77,35 @@ bool SessionImpl::TrySend(Request* request) {
     return true;
   }
   waiting_.Remove(request);
-  request->priv.state = kInFlight;
   request->priv.permit = *permit;
+  flight.request = request;
+  std::copy(request->user_message.begin(), request->user_message.end(),
+            HeaderSlot(*permit));
+  Post(*permit, path);
+  return true;
+}
+
+void SessionImpl::Post(uint32_t permit, Path* path) {
+  InFlight& flight = in_flight_[permit];
+  Request* const request = flight.request;
+  request->priv.state = kInFlight;
   // A peer may answer before it has read all; the caller's memory must not be
   // given back while the send queue reads it. Bounce buffers stay ours.
   flight.reading = data_->in_place() && request->data_len > 0 &&
                    request->direction == Direction::kWrite;
-  flight.request = request;
   flight.path = path;
 
   OutgoingRequest out;
   out.request = request;
-  out.permit = *permit;
+  out.permit = permit;
   out.data = &flight.data;
-  out.header = HeaderSlot(*permit);
+  out.header = HeaderSlot(permit);
   out.header_lkey = headers_.region->lkey();
   out.own_completion = flight.reading;
-  std::copy(request->user_message.begin(), request->user_message.end(),
-            out.header);
-  // On an error the path is torn down, and the request with it.
+  // On an error the path is torn down, and the request sent on another.
   if (absl::StatusOr<uint16_t> cid = path->Send(out); cid.ok()) {
     flight.cid = *cid;
   }
-  return true;
 }
 
 uint8_t* SessionImpl::HeaderSlot(uint32_t permit) const {
@@ -168,8 +169,12 @@ bool SessionImpl::RunCallbacks() {
 }
 
 void SessionImpl::Flush() {
-  Dispatch();
-  if (AnyPath(PathState::kFailed)) UpdatePaths(clock_->Now());
+  for (;;) {
+    Dispatch();
+    // Each time there is one path less.
+    if (!AnyPath(PathState::kFailed)) break;
+    UpdatePaths(clock_->Now());
+  }
   env_.channel->Flush();
   RunCallbacks();
 }
@@ -181,14 +186,25 @@ void SessionImpl::Cancel(Request* request) {
       break;
     case kInFlight: {
       Path* const path = in_flight_[request->priv.permit].path;
+      const absl::Time now = clock_->Now();
       path->Fail(
           ErrnoError(ETIMEDOUT, absl::StrCat("path ", path->spec().ToString(),
                                              ": a request was given up, chunk ",
                                              request->priv.permit)));
-      UpdatePaths(clock_->Now());
+      // Also when it is being closed in order.
+      for (const auto& slot : slots_) {
+        if (slot->path.get() == path) TearDown(slot.get(), now);
+      }
+      if (request->priv.state == kHeld) AbandonOne(request);
       request->error = ETIMEDOUT;
+      request->local_error = true;
+      UpdatePaths(now);
       break;
     }
+    case kHeld:
+      AbandonOne(request);
+      request->error = ETIMEDOUT;
+      break;
     case kFinished:
       break;
     case kFree:

@@ -66,6 +66,8 @@ bool FakeServer::Step() {
           ++heartbeats;
         } else if (wc.imm == wire::kHeartbeatAckImm) {
           ++heartbeat_acks;
+        } else if (wire::ImmTypeOf(wc.imm) == wire::ImmType::kFence) {
+          fences.push_back(wc.imm);
         } else {
           OnRequest(con, wc.imm);
         }
@@ -227,6 +229,19 @@ void FakeServer::SendBytes(size_t path, uint16_t cid,
   wr.imm = imm == nullptr ? 0 : *imm;
   wr.sg_list = {&sge, 1};
   Post(paths_[path].cons[cid].get(), wr);
+}
+
+void FakeServer::ConfirmFence(size_t path, uint32_t imm) {
+  SendImm(path, 0,
+          wire::EncodeFenceImm(wire::ImmType::kFenceDone,
+                               wire::DecodeFenceImm(imm)));
+}
+
+void FakeServer::Restart(Config c) {
+  paths_.clear();
+  requests.clear();
+  config = c;
+  chunks_.assign(size_t{chunk_size()} * config.queue_depth, 0);
 }
 
 void FakeServer::SendInvalidate(size_t path, uint16_t cid, uint32_t rkey) {

@@ -57,6 +57,10 @@ class FakeServer {
   // A SEND, with immediate if it is not null.
   void SendBytes(size_t path, uint16_t cid, const std::vector<uint8_t>& bytes,
                  const uint32_t* imm = nullptr);
+  // FENCE_DONE for the FENCE `imm`.
+  void ConfirmFence(size_t path, uint32_t imm);
+  // Dies, and is there again with other numbers and no memory of clients.
+  void Restart(Config config);
   void SendInvalidate(size_t path, uint16_t cid, uint32_t rkey);
   void PostReceive(size_t path, uint16_t cid);
   // Leaves one connection.
@@ -83,6 +87,7 @@ class FakeServer {
   std::vector<Received> requests;
   int heartbeats = 0;
   int heartbeat_acks = 0;
+  std::vector<uint32_t> fences;  // immediates
   Config config;
 
  private:

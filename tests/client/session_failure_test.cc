@@ -52,33 +52,6 @@ TEST_F(SessionFailureTest, RequestsWithoutAPathFailAtOnce) {
   EXPECT_EQ(late.request.error, ECONNABORTED);
 }
 
-TEST_F(SessionFailureTest, OneOfTwoPathsLost) {
-  FakeServer* first = AddServer("127.0.0.1");
-  FakeServer* second = AddServer("127.0.0.2");
-  first->config.auto_respond = second->config.auto_respond = false;
-  Connect();
-  TestRequest a(Direction::kWrite, 512);
-  TestRequest b(Direction::kWrite, 512);
-  Submit(&a);
-  Submit(&b);  // the path with fewer in flight
-  ASSERT_EQ(first->requests.size(), 1u);
-  ASSERT_EQ(second->requests.size(), 1u);
-  EXPECT_NE(first->requests[0].buf_id, second->requests[0].buf_id);
-  fabric::LoopbackFabric::Cut(first->qp(0, 0));
-  Settle();
-  EXPECT_EQ(session_->state(), SessionState::kConnected);
-  EXPECT_EQ(a.request.error, ECONNABORTED);
-  EXPECT_EQ(b.done, 0);
-  TestRequest c(Direction::kWrite, 512);
-  Submit(&c);
-  ASSERT_EQ(second->requests.size(), 2u);
-  second->Respond(second->requests[0], 0);
-  second->Respond(second->requests[1], 0);
-  Settle();
-  EXPECT_EQ(b.request.error, 0);
-  EXPECT_EQ(c.request.error, 0);
-}
-
 // Immediates that answer nothing.
 struct ImmCase {
   const char* name;

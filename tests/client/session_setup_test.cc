@@ -40,7 +40,7 @@ TEST_F(SessionSetupTest, ConnectsAllCidsInOrderWithOneIdentity) {
     EXPECT_EQ(request.paths_uuid, server->connects[0].paths_uuid);
     EXPECT_TRUE(request.capabilities.Has(wire::Capabilities::kWriteVerifier));
     EXPECT_TRUE(request.capabilities.Has(wire::Capabilities::kWriteZeroes));
-    EXPECT_FALSE(request.capabilities.Has(wire::Capabilities::kFence));
+    EXPECT_TRUE(request.capabilities.Has(wire::Capabilities::kFence));
   }
   EXPECT_NE(server->connects[0].sess_uuid, server->connects[0].paths_uuid);
   EXPECT_EQ(server->names, std::vector<std::string>{"clt"});

@@ -253,6 +253,26 @@ rtrs::client::SessionLimits FakeSession::limits() const {
   return server_->limits;
 }
 
+uint32_t FakeSession::generation() const {
+  rtrs::MutexLock lock(&mu_);
+  return generation_;
+}
+
+absl::Status FakeSession::ChangePath(rtrs::client::PathChange change,
+                                     const rtrs::PathSpec& spec) {
+  rtrs::MutexLock lock(&mu_);
+  if (change != rtrs::client::PathChange::kAdd) return absl::OkStatus();
+  rtrs::client::PathInfo info;
+  info.spec = spec;
+  paths_.push_back(info);
+  return absl::OkStatus();
+}
+
+std::vector<rtrs::client::PathInfo> FakeSession::paths() const {
+  rtrs::MutexLock lock(&mu_);
+  return paths_;
+}
+
 void FakeSession::SetStateCallback(
     std::function<void(SessionState, const absl::Status&)> callback) {
   rtrs::MutexLock lock(&mu_);
@@ -277,6 +297,7 @@ void FakeSession::SetState(SessionState state, const absl::Status& why) {
   std::function<void(SessionState, const absl::Status&)> callback;
   {
     rtrs::MutexLock lock(&mu_);
+    if (state == SessionState::kDisconnected) ++generation_;
     state_ = state;
     callback = callback_;
   }
@@ -285,7 +306,10 @@ void FakeSession::SetState(SessionState state, const absl::Status& why) {
 
 bool FakeSession::FailIfDown(Request* request) {
   rtrs::MutexLock lock(&mu_);
-  if (state_ == SessionState::kConnected) return false;
+  if (state_ == SessionState::kConnected &&
+      (request->generation == 0 || request->generation == generation_)) {
+    return false;
+  }
   request->error = ECONNABORTED;
   request->local_error = true;
   return true;

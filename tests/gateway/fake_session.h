@@ -96,6 +96,10 @@ class FakeSession : public rtrs::client::BlockingSession {
   void Submit(rtrs::client::Request* request) override;
   rtrs::client::SessionState state() const override;
   rtrs::client::SessionLimits limits() const override;
+  uint32_t generation() const override;
+  absl::Status ChangePath(rtrs::client::PathChange change,
+                          const rtrs::PathSpec& spec) override;
+  std::vector<rtrs::client::PathInfo> paths() const override;
   void SetStateCallback(
       std::function<void(rtrs::client::SessionState, const absl::Status&)>
           callback) override;
@@ -116,6 +120,8 @@ class FakeSession : public rtrs::client::BlockingSession {
   std::deque<rtrs::client::Request*> queue_ ABSL_GUARDED_BY(mu_);
   bool stop_ ABSL_GUARDED_BY(mu_) = false;
   absl::Time last_deadline_ ABSL_GUARDED_BY(mu_);
+  uint32_t generation_ ABSL_GUARDED_BY(mu_) = 1;
+  std::vector<rtrs::client::PathInfo> paths_ ABSL_GUARDED_BY(mu_);
   rtrs::client::SessionState state_ ABSL_GUARDED_BY(mu_) =
       rtrs::client::SessionState::kConnected;
   std::function<void(rtrs::client::SessionState, const absl::Status&)> callback_

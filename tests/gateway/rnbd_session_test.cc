@@ -301,7 +301,8 @@ TEST_F(RnbdSessionTest, OtherConnectErrorsAreNotTriedAgain) {
   EXPECT_EQ(connects_, 1);
 }
 
-TEST_F(RnbdSessionTest, RequestsFailWhileTheSessionIsLost) {
+TEST_F(RnbdSessionTest, RequestsFailAtOnceWhenTheyShall) {
+  options_.fail_fast = true;
   auto session = Open();
   auto device = *session->Map("disk0", AccessMode::kRw);
   fake_->Disconnect();
@@ -309,6 +310,102 @@ TEST_F(RnbdSessionTest, RequestsFailWhileTheSessionIsLost) {
   EXPECT_EQ(rtrs::ErrnoOf(status), ENOTCONN);
   EXPECT_THAT(Message(status), HasSubstr("disk0"));
   EXPECT_THAT(Message(status), HasSubstr("disconnected"));
+}
+
+TEST_F(RnbdSessionTest, RequestsWaitForTheServerUpToIoTimeout) {
+  options_.io_timeout = absl::Milliseconds(50);
+  auto session = Open();
+  auto device = *session->Map("disk0", AccessMode::kRw);
+  fake_->Disconnect();
+  const absl::Status status = device->Read(buffer_, 512, 0, 0);
+  EXPECT_EQ(rtrs::ErrnoOf(status), ETIMEDOUT);
+  EXPECT_THAT(Message(status), HasSubstr("disconnected"));
+  EXPECT_THAT(Message(status), HasSubstr("io_timeout=50ms"));
+}
+
+TEST_F(RnbdSessionTest, RequestsGoOnWhenTheServerIsBack) {
+  auto session = Open();
+  auto device = *session->Map("disk0", AccessMode::kRw);
+  fake_->Disconnect();
+  std::vector<std::thread> threads;
+  for (uint64_t i = 0; i < 4; ++i) {
+    threads.emplace_back([&device, i] {
+      std::vector<uint8_t> data(4096, static_cast<uint8_t>(i + 1));
+      EXPECT_TRUE(device->Write(data.data(), 4096, i * 4096, true, 0).ok());
+    });
+  }
+  fake_->Reconnect();
+  for (std::thread& thread : threads) thread.join();
+  for (uint64_t i = 0; i < 4; ++i) {
+    ASSERT_TRUE(device->Read(buffer_, 4096, i * 4096, 0).ok());
+    EXPECT_EQ(buffer_[4095], i + 1);
+  }
+  for (const wire::Io& io : server_.ios()) EXPECT_EQ(io.device_id, 11u);
+}
+
+TEST_F(RnbdSessionTest, RequestLostWithTheSessionRunsAgain) {
+  auto session = Open();
+  auto device = *session->Map("disk0", AccessMode::kRw);
+  // The third part finds the session gone.
+  int parts = 0;
+  server_.on_io = [&](const wire::Io&) {
+    if (++parts == 3) {
+      fake_->Disconnect();
+      fake_->Reconnect();
+    }
+    return 0;
+  };
+  std::vector<uint8_t> data(1 << 20, 0x77);
+  ASSERT_TRUE(device->Write(data.data(), 1 << 20, 0, false, 0).ok());
+  server_.on_io = nullptr;
+  std::vector<uint8_t> seen(1 << 20);
+  ASSERT_TRUE(device->Read(seen.data(), 1 << 20, 0, 0).ok());
+  EXPECT_EQ(seen, data);
+}
+
+TEST_F(RnbdSessionTest, SmallerRequestsAfterAReconnectAreSplitAnew) {
+  auto session = Open();
+  auto device = *session->Map("disk0", AccessMode::kRw);
+  fake_->Disconnect();
+  server_.limits.max_io_size = 8192;
+  fake_->Reconnect();
+  std::vector<uint8_t> data(100 * 1024, 0x33);
+  ASSERT_TRUE(device->Write(data.data(), 100 * 1024, 4096, false, 0).ok());
+  std::vector<uint8_t> seen(100 * 1024);
+  ASSERT_TRUE(device->Read(seen.data(), 100 * 1024, 4096, 0).ok());
+  EXPECT_EQ(seen, data);
+  for (const wire::Io& io : server_.ios()) EXPECT_LE(io.length, 8192u);
+}
+
+TEST_F(RnbdSessionTest, MapWaitsForAPath) {
+  auto session = Open();
+  fake_->Disconnect();
+  std::thread back([this] {
+    while (server_.Count(RnbdType::kOpen) == 0 &&
+           fake_->state() != rtrs::client::SessionState::kConnected) {
+      fake_->Reconnect();
+    }
+  });
+  const auto device = session->Map("disk0", AccessMode::kRw);
+  back.join();
+  ASSERT_TRUE(device.ok()) << device.status();
+  EXPECT_TRUE((*device)->Read(buffer_, 512, 0, 0).ok());
+}
+
+TEST_F(RnbdSessionTest, MapFailsAtOnceWhenItShall) {
+  options_.fail_fast = true;
+  auto session = Open();
+  fake_->Disconnect();
+  EXPECT_EQ(rtrs::ErrnoOf(session->Map("disk0", AccessMode::kRw).status()),
+            ECONNABORTED);
+}
+
+TEST_F(RnbdSessionTest, PathsAreThoseOfTheSessionBelow) {
+  auto session = Open();
+  const auto spec = *rtrs::ParsePathSpec("ip:127.0.0.9", 1234);
+  ASSERT_TRUE(session->ChangePath(rtrs::client::PathChange::kAdd, spec).ok());
+  ASSERT_EQ(session->paths().size(), 1u);
+  EXPECT_EQ(session->paths()[0].spec.ToString(), "ip:127.0.0.9");
 }
 
 TEST_F(RnbdSessionTest, DevicesAreOpenedAgainAfterAReconnect) {
@@ -347,7 +444,18 @@ TEST_F(RnbdSessionTest, AnotherDeviceUnderTheNameIsNotUsed) {
   EXPECT_EQ(server_.open_devices(), 0u);
 }
 
+TEST_F(RnbdSessionTest, DeviceThatLostFuaIsNotUsed) {
+  FakeDevice& disk = server_.AddDevice("disk2", 1 << 20);
+  auto session = Open();
+  auto device = *session->Map("disk2", AccessMode::kRw);
+  fake_->Disconnect();
+  disk.rsp.cache_policy = wire::OpenRsp::kWriteBack;
+  fake_->Reconnect();
+  EXPECT_THAT(Message(ReadWhenBack(device.get())), HasSubstr("lost FUA"));
+}
+
 TEST_F(RnbdSessionTest, DeviceThatIsRefusedLaterSaysSo) {
+  options_.fail_fast = true;
   auto session = Open();
   auto device = *session->Map("disk0", AccessMode::kRw);
   fake_->Disconnect();
@@ -355,6 +463,18 @@ TEST_F(RnbdSessionTest, DeviceThatIsRefusedLaterSaysSo) {
   fake_->Reconnect();
   const absl::Status status = ReadWhenBack(device.get());
   EXPECT_THAT(Message(status), HasSubstr("did not open it again"));
+  EXPECT_THAT(Message(status), HasSubstr("open for writing"));
+}
+
+TEST_F(RnbdSessionTest, RefusedDeviceIsAskedForAgain) {
+  options_.reopen_interval = absl::Milliseconds(5);
+  auto session = Open();
+  auto device = *session->Map("disk0", AccessMode::kRw);
+  fake_->Disconnect();
+  server_.FailOpens(3, ENOENT);
+  fake_->Reconnect();
+  EXPECT_TRUE(device->Read(buffer_, 512, 0, 0).ok());
+  EXPECT_EQ(server_.Count(RnbdType::kOpen), 5u);
 }
 
 TEST_F(RnbdSessionTest, FlushTellsOnceOfWritesThatMayBeLost) {
@@ -366,7 +486,37 @@ TEST_F(RnbdSessionTest, FlushTellsOnceOfWritesThatMayBeLost) {
   ASSERT_TRUE(ReadWhenBack(device.get()).ok());
   const absl::Status status = device->Flush(0);
   EXPECT_EQ(rtrs::ErrnoOf(status), EIO);
+  EXPECT_THAT(Message(status), HasSubstr("512 bytes"));
   EXPECT_THAT(Message(status), HasSubstr("may be lost"));
+  EXPECT_TRUE(device->Flush(0).ok());
+}
+
+TEST_F(RnbdSessionTest, FlushThatAnotherServerAnsweredTellsOfTheLoss) {
+  auto session = Open();
+  auto device = *session->Map("disk0", AccessMode::kRw);
+  ASSERT_TRUE(device->Write(buffer_, 4096, 0, false, 0).ok());
+  // The flush is lost with the server that had answered the write.
+  bool lost = false;
+  fake_->Disconnect();
+  std::thread back([this, &lost] {
+    lost = true;
+    fake_->Reconnect();
+  });
+  const absl::Status status = device->Flush(0);
+  back.join();
+  EXPECT_TRUE(lost);
+  EXPECT_EQ(rtrs::ErrnoOf(status), EIO);
+  EXPECT_THAT(Message(status), HasSubstr("4096 bytes"));
+  EXPECT_TRUE(device->Flush(0).ok());
+}
+
+TEST_F(RnbdSessionTest, NothingWasLostFromAWriteThroughCache) {
+  server_.AddDevice("disk2", 1 << 20).rsp.cache_policy = 0;
+  auto session = Open();
+  auto device = *session->Map("disk2", AccessMode::kRw);
+  ASSERT_TRUE(device->Write(buffer_, 512, 0, false, 0).ok());
+  fake_->Disconnect();
+  fake_->Reconnect();
   EXPECT_TRUE(device->Flush(0).ok());
 }
 

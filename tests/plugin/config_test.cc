@@ -60,6 +60,9 @@ TEST(Config, EverythingGiven) {
                           {"fabric", "softiwarp"},
                           {"crc", "on"},
                           {"io_timeout", "3m"},
+                          {"fail_fast", "yes"},
+                          {"mp_policy", "rr"},
+                          {"heartbeat_interval", "500ms"},
                           {"write_zeroes", "yes"}}),
                     &config)
                   .ok());
@@ -68,6 +71,10 @@ TEST(Config, EverythingGiven) {
   EXPECT_EQ(config.options().fabric, gateway::FabricChoice::kSoftiwarp);
   EXPECT_EQ(config.options().crc, gateway::CrcChoice::kOn);
   EXPECT_EQ(config.options().io_timeout, absl::Minutes(3));
+  EXPECT_TRUE(config.options().fail_fast);
+  EXPECT_EQ(config.options().mp_policy,
+            rtrs::client::MultipathPolicy::kRoundRobin);
+  EXPECT_EQ(config.options().heartbeat_interval, absl::Milliseconds(500));
   EXPECT_EQ(config.options().write_zeroes, gateway::WriteZeroesChoice::kYes);
 }
 
@@ -123,17 +130,33 @@ TEST(Config, ParametersOtherThanPathAreGivenOnce) {
 
 TEST(Config, BadValuesAreNamedWithTheirParameter) {
   const Parameters bad = {
-      {"sessname", "a/b"},       {"sessname", ""},
-      {"path", "192.0.2.1"},     {"path", "ip:nowhere"},
-      {"path", "gid:12345"},     {"path", "ip:192.0.2.1@ip:::1"},
-      {"device_path", ""},       {"device_path", "../x"},
-      {"dest_port", "0"},        {"dest_port", "65536"},
-      {"dest_port", "-1"},       {"dest_port", "12x"},
-      {"dest_port", ""},         {"access_mode", "readonly"},
-      {"fabric", "ethernet"},    {"crc", "maybe"},
-      {"io_timeout", "-1"},      {"io_timeout", "soon"},
-      {"io_timeout", "1h1"},     {"io_timeout", ""},
-      {"io_timeout", "inf"},     {"io_timeout", "99999999999999"},
+      {"sessname", "a/b"},
+      {"sessname", ""},
+      {"path", "192.0.2.1"},
+      {"path", "ip:nowhere"},
+      {"path", "gid:12345"},
+      {"path", "ip:192.0.2.1@ip:::1"},
+      {"device_path", ""},
+      {"device_path", "../x"},
+      {"dest_port", "0"},
+      {"dest_port", "65536"},
+      {"dest_port", "-1"},
+      {"dest_port", "12x"},
+      {"dest_port", ""},
+      {"access_mode", "readonly"},
+      {"fabric", "ethernet"},
+      {"crc", "maybe"},
+      {"io_timeout", "-1"},
+      {"io_timeout", "soon"},
+      {"io_timeout", "1h1"},
+      {"io_timeout", ""},
+      {"fail_fast", "1"},
+      {"mp_policy", "fastest"},
+      {"mp_policy", "3"},
+      {"heartbeat_interval", "often"},
+      {"heartbeat_interval", ""},
+      {"io_timeout", "inf"},
+      {"io_timeout", "99999999999999"},
       {"write_zeroes", "maybe"},
   };
   for (const auto& [key, value] : bad) {
@@ -157,6 +180,16 @@ TEST(Config, GidNeedsAnRdmaDevice) {
   EXPECT_EQ(rtrs::ErrnoOf(status), EAFNOSUPPORT) << status;
 }
 
+TEST(Config, HeartbeatIntervalIsBounded) {
+  for (const char* value : {"0", "99ms", "61m"}) {
+    EXPECT_THAT(ErrorOf({{"sessname", "demo"},
+                         {"path", "ip:192.0.2.1"},
+                         {"heartbeat_interval", value}}),
+                HasSubstr("heartbeat_interval="))
+        << value;
+  }
+}
+
 TEST(Config, IoTimeoutSpellings) {
   EXPECT_EQ(*ParseIoTimeout("180"), absl::Seconds(180));
   EXPECT_EQ(*ParseIoTimeout("90s"), absl::Seconds(90));
@@ -169,7 +202,8 @@ TEST(Config, IoTimeoutSpellings) {
 TEST(Config, HelpNamesEveryParameter) {
   for (const char* name :
        {"sessname=", "path=", "device_path=", "dest_port=", "access_mode=",
-        "fabric=", "crc=", "io_timeout=", "write_zeroes="}) {
+        "fabric=", "crc=", "io_timeout=", "fail_fast=", "mp_policy=",
+        "heartbeat_interval=", "write_zeroes="}) {
     EXPECT_THAT(std::string(kConfigHelp), HasSubstr(name));
   }
 }

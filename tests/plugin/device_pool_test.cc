@@ -50,6 +50,12 @@ class FakeGateway : public gateway::Gateway {
     const DeviceInfo info_;
   };
 
+  absl::Status ChangePath(rtrs::client::PathChange,
+                          const rtrs::PathSpec&) override {
+    return absl::OkStatus();
+  }
+  std::vector<rtrs::client::PathInfo> paths() const override { return {}; }
+
   absl::StatusOr<std::shared_ptr<BlockDevice>> Map(absl::string_view name,
                                                    AccessMode mode) override {
     if (name == "missing") return rtrs::ErrnoError(ENOENT, "missing");
