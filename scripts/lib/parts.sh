@@ -108,13 +108,16 @@ part_fuzz() {
   count_lines 'fuzz:' "$root/tests/fuzz/run.sh"
 }
 
-part_vm() {
+part_vm() { vm_tests 1; }
+
+# vm_tests ROUNDS
+vm_tests() {
   if [[ $(dpkg --print-architecture) != amd64 ]]; then
     echo 'skipped: vm: guests are for amd64 only'
     echo '0 passed, 0 failed, 1 skipped'
     return
   fi
-  count_lines 'vm [0-9]+/[0-9]+' "$root/tests/vm/run" --build "${build:?}"
+  count_lines 'vm [0-9]+/[0-9]+' "$root/tests/vm/run" --build "${build:?}" --rounds "$1"
 }
 
 # sanitized NAME SANITIZERS OPTIMIZATION: builds with them, runs the unit tests.
