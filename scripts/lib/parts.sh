@@ -6,11 +6,7 @@
 : "${root:?common.sh comes first}"
 
 # shellcheck disable=SC2034  # scripts/test runs them in this order
-all_parts=(format unit e2e guest vm fuzz asan)
-# Only with --only. asan_e2e (behind asan): minutes more, and it leaves out the demos.
-# tsan: it cannot see Abseil's locks, which some rooms use.
-# shellcheck disable=SC2034
-more_parts=(asan_e2e tsan)
+all_parts=(format unit e2e guest vm fuzz asan asan_e2e tsan tsan_e2e)
 
 describe_part() {
   case $1 in
@@ -21,8 +17,9 @@ describe_part() {
     vm) echo "both ends with the kernel's own modules, over soft RoCE in a guest" ;;
     fuzz) echo 'fuzzers of every decoder, a bounded number of inputs each' ;;
     asan) echo 'unit tests under the address and undefined sanitizers' ;;
-    asan_e2e) echo 'end-to-end tests in the tree that asan built' ;;
+    asan_e2e) echo 'end-to-end tests under the address and undefined sanitizers' ;;
     tsan) echo 'unit tests under the thread sanitizer' ;;
+    tsan_e2e) echo 'end-to-end tests under the thread sanitizer' ;;
     *) return 1 ;;
   esac
 }
@@ -120,17 +117,27 @@ vm_tests() {
   count_lines 'vm [0-9]+/[0-9]+' "$root/tests/vm/run" --build "${build:?}" --rounds "$1"
 }
 
-# sanitized NAME SANITIZERS OPTIMIZATION: builds with them, runs the unit tests.
-# Optimizing what has both address and undefined checks would triple the time to
-# build. The suite nbdkit is for the plain build only: see asan_e2e.
-sanitized() {
-  local dir=$root/build-$1
-  build_tree "$dir" -Dtests=true -Db_sanitize="$2" -Db_lundef=false -Doptimization="$3" \
-    -Dcpp_args=-g1 || return 1
-  ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
-    unit_tests "$dir" 10 --no-suite nbdkit
+# Where a part's sanitized tree is, and how it is built. Optimizing what has both
+# address and undefined checks would triple the time to build.
+asan_build=$root/build-asan
+build_asan() { build_sanitized "$asan_build" address,undefined 0; }
+tsan_build=$root/build-tsan
+build_tsan() { build_sanitized "$tsan_build" thread 1; }
+
+# build_sanitized BUILD_DIR SANITIZERS OPTIMIZATION
+build_sanitized() {
+  build_tree "$1" -Dtests=true -Db_sanitize="$2" -Db_lundef=false -Doptimization="$3" \
+    -Dcpp_args=-g1
 }
 
-part_asan() { sanitized asan address,undefined 0; }
-part_asan_e2e() { e2e_tests "$root/build-asan" --timeout 600; }
-part_tsan() { sanitized tsan thread 1; }
+part_asan() {
+  build_asan || return 1
+  ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+    unit_tests "$asan_build" 10
+}
+part_asan_e2e() { build_asan && e2e_tests "$asan_build" --timeout 600; }
+part_tsan() {
+  build_tsan || return 1
+  TSAN_OPTIONS=suppressions=$root/tests/e2e/lib/suppressions/tsan.supp unit_tests "$tsan_build" 10
+}
+part_tsan_e2e() { build_tsan && e2e_tests "$tsan_build" --timeout 600; }

@@ -27,6 +27,7 @@ sys.dont_write_bytecode = True
 from lib.checks import Failure, Skip  # noqa: E402
 from lib.env import Env  # noqa: E402
 from lib.process import kill_descendants  # noqa: E402
+from lib.sanitizer import sanitizers_of  # noqa: E402
 
 Test = collections.namedtuple('Test', 'name function')
 PASSED, FAILED, SKIPPED = 'passed', 'failed', 'skipped'
@@ -42,6 +43,13 @@ def discover(pattern):
             if name.startswith('test_') and callable(function) and pattern in full:
                 tests.append(Test(full, function))
     return tests
+
+
+def for_sanitized_build(tests):
+    for test in tests:
+        if why := getattr(test.function, 'plain_build_only', None):
+            print(f'left out: {test.name}: {why}')
+    return [t for t in tests if not hasattr(t.function, 'plain_build_only')]
 
 
 def run_in_child(test, options, tmp, seed):
@@ -178,8 +186,10 @@ def main():
     for needed in ('server/rnbd-server', 'nbdkit-plugin/nbdkit-rnbd-plugin.so'):
         if not os.path.exists(os.path.join(options.build_dir, needed)):
             sys.exit(f'run.py: no {needed} in {options.build_dir}')
-    todo = collections.deque(tests * options.repeat)
     print(f'end-to-end tests of {options.build_dir}, seed {options.seed}', flush=True)
+    if sanitizers_of(options.build_dir):
+        tests = for_sanitized_build(tests)
+    todo = collections.deque(tests * options.repeat)
     runner = Runner(options, len(todo))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:

@@ -3,27 +3,27 @@
 import json
 import os
 
-from lib.checks import check, check_equal, check_in
+from lib.checks import check, check_equal, check_in, plain_build_only
+
+A_PERSONS = 'a person runs it without sanitizers'
 
 
 def _demo(env, *arguments, before=()):
-    if env.sanitizers:
-        env.skip('a person runs the demo without sanitizers')
     variables = env.variables()
     variables['RNBD_BUILD_DIR'] = str(env.build_dir)
     return env.run(*before, env.source_dir / 'scripts' / 'demo', '--no-setup', '--size', '32',
                    *arguments, patience=200, env=variables).stdout
 
 
+@plain_build_only(A_PERSONS)
 def test_demo(env):
     text = _demo(env)
     check_in('all that was compared is the same', text)
     check('FAILED' not in text, text)
 
 
+@plain_build_only(A_PERSONS)
 def test_two_demos_at_once(env):
-    if env.sanitizers:
-        env.skip('a person runs the demo without sanitizers')
     os.environ['RNBD_BUILD_DIR'] = str(env.build_dir)
     demos = [env.start('demo', env.source_dir / 'scripts' / 'demo', '--no-setup', '--size', '32')
              for _ in range(2)]
@@ -32,6 +32,7 @@ def test_two_demos_at_once(env):
         check_in('all that was compared is the same', demo.output())
 
 
+@plain_build_only(A_PERSONS)
 def test_demo_with_ipv6_only(env):
     """In a network namespace whose loopback has no IPv4 address."""
     enter = ['unshare', '--net', 'sh', '-c',
@@ -54,10 +55,9 @@ def test_demo_fails_without_a_server(env):
     check(done.returncode > 0, 'exit code 0')
 
 
+@plain_build_only('figures of a sanitized build mean nothing')
 def test_bench(env):
     """One job, one round, every row: it runs and its figures make sense."""
-    if env.sanitizers:
-        env.skip('figures of a sanitized build mean nothing')
     variables = env.variables()
     variables['RNBD_BUILD_DIR'] = str(env.build_dir)
     report = env.tmp / 'report.json'

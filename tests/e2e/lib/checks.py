@@ -11,6 +11,14 @@ class Failure(AssertionError):
     """The test found something wrong."""
 
 
+def plain_build_only(why):
+    """Marks a test that is no test of a sanitized build: the runner leaves it out."""
+    def mark(function):
+        function.plain_build_only = why
+        return function
+    return mark
+
+
 def check(condition, text):
     if not condition:
         raise Failure(text)
