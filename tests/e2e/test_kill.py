@@ -7,42 +7,13 @@ often.
 
 import os
 import re
-import sys
 
-from lib import journal_client
 from lib.checks import check, check_equal
-from lib.process import Process, wait_until
+from lib.journal_client import GONE
+from lib.journaled import PATIENCE, Client, wait_for_progress
+from lib.process import wait_until
 
 DISK = 8 << 20
-BLOCKS_OF_A_CLIENT = 200
-# How long the survivors of a kill may take to go on: the server has to notice that
-# a session has gone before its name can be used again. Against hangs only.
-PATIENCE = 150
-
-
-class Client:
-    """One journal client: its process may change, its blocks and journal do not."""
-
-    def __init__(self, env, name, nbdkit, slot):
-        self._env = env
-        self._slot = slot
-        self.name = name
-        self.nbdkit = nbdkit
-        self.journal = env.tmp / f'{name}.journal'
-        self.process = None
-
-    def start(self):
-        command = [sys.executable, journal_client.__file__, self.nbdkit.process.uri(),
-                   self._slot * BLOCKS_OF_A_CLIENT, BLOCKS_OF_A_CLIENT, self.journal,
-                   self._env.random.randrange(1 << 32)]
-        self.process = Process(self.name, command, self._env.log_path(self.name))
-
-    def written(self):
-        return self.journal.stat().st_size if self.journal.exists() else 0
-
-    def check_alive(self):
-        check(self.process.poll() is None,
-              f'{self.name} ended with exit code {self.process.poll()}:\n{self.process.output()}')
 
 
 class Bridge:
@@ -114,24 +85,12 @@ class Killer:
         for client in self.clients:
             client.start()
 
-    def wait_for_progress(self):
-        """Every client has verified its blocks and writes on."""
-        before = {client: client.written() for client in self.clients}
-
-        def all_go_on():
-            for client in self.clients:
-                client.check_alive()
-            return all(client.written() > before[client] + 1000 and
-                       'verified' in client.process.output() for client in self.clients)
-
-        wait_until(all_go_on, 'progress of all clients', patience=PATIENCE)
-
     def kill_client(self):
         client = self._env.random.choice(self.clients)
         client.process.kill()
         # What it had sent is carried out or dropped before nbdkit closes its connection.
-        alive = sum(1 for other in client.nbdkit.clients if other.process.poll() is None)
-        wait_until(lambda: client.nbdkit.connections() == alive,
+        alive = sum(1 for other in client.bridge.clients if other.process.poll() is None)
+        wait_until(lambda: client.bridge.connections() == alive,
                    f'end of the connection of {client.name}', patience=PATIENCE)
         client.start()
         return client.name
@@ -140,7 +99,7 @@ class Killer:
         bridge = self._env.random.choice(self.bridges)
         bridge.process.kill()
         for client in bridge.clients:
-            check_equal(client.process.wait(), journal_client.GONE,
+            check_equal(client.process.wait(), GONE,
                         f'exit code of {client.name}:\n{client.process.output()}\nas')
         bridge.start()
         for client in bridge.clients:
@@ -154,13 +113,13 @@ class Killer:
         return server.name
 
     def run(self, kills):
-        self.wait_for_progress()
+        wait_for_progress(self.clients)
         memory = {}
         for number in range(kills):
             kill = self._env.random.choice((self.kill_client, self.kill_bridge))
             name = kill()
             print(f'kill {number + 1} of {kills}: {name}', flush=True)
-            self.wait_for_progress()
+            wait_for_progress(self.clients)
             self._check_memory(memory)
 
     def _check_memory(self, memory):

@@ -26,11 +26,13 @@ _NBD_OPT_ABORT = 2
 class Server(Process):
     """A running rnbd-server: `port`, `address` and the search path `directory`."""
 
-    def __init__(self, env, directory, address, port, flags):
+    def __init__(self, env, directory, address, port, flags, prefix=()):
         self.directory = pathlib.Path(directory)
         self.address = address
-        command = [env.server_binary, '--dev_search_path', directory, '--listen', address,
-                   '--port_nr', port, *flags]
+        command = [*prefix, env.server_binary, '--dev_search_path', directory, '--port_nr', port,
+                   *flags]
+        for one in [address] if isinstance(address, str) else address:
+            command += ['--listen', one]
         super().__init__('rnbd-server', command, env.log_path('rnbd-server'), env=env.variables())
         line = self.wait_for_line('listening on ')
         found = re.match(r'listening on (.*):(\d+) \(', line)
@@ -45,10 +47,10 @@ class Server(Process):
 class Nbdkit(Process):
     """A running nbdkit with our plugin, on the unix socket `socket`."""
 
-    def __init__(self, env, parameters, options=()):
+    def __init__(self, env, parameters, options=(), prefix=()):
         number = env.next_number()
         self.socket = str(env.tmp / f'nbd{number}.sock')
-        command = ['nbdkit', '-f', '-U', self.socket, *options, env.plugin, *parameters]
+        command = [*prefix, 'nbdkit', '-f', '-U', self.socket, *options, env.plugin, *parameters]
         super().__init__('nbdkit', command, env.log_path('nbdkit'),
                          env=env.variables(preloaded=True))
         # It listens, and writes a pid file, before the plugin has connected; it greets after.
@@ -132,8 +134,9 @@ class Env:
 
     # Programs under test.
 
-    def server(self, *flags, address='127.0.0.1', port=0, directory=None):
-        return Server(self, directory or self.directory(), address, port, flags)
+    def server(self, *flags, address='127.0.0.1', port=0, directory=None, prefix=()):
+        """`address` may be a list; `prefix` is a command that runs the server."""
+        return Server(self, directory or self.directory(), address, port, flags, prefix)
 
     def sessname(self):
         return f'e2e-{secrets.token_hex(6)}'
@@ -148,8 +151,9 @@ class Env:
     def nbdkit(self, server, device=None, options=(), **kwargs):
         return Nbdkit(self, self.parameters(server, device, **kwargs), options)
 
-    def nbdkit_with(self, parameters, options=()):
-        return Nbdkit(self, parameters, options)
+    def nbdkit_with(self, parameters, options=(), prefix=()):
+        """`prefix` is a command that runs nbdkit."""
+        return Nbdkit(self, parameters, options, prefix)
 
     def nbdkit_fails(self, *parameters, options=(), patience=PATIENCE):
         """Runs nbdkit, which must refuse to start, and returns what it said.
