@@ -39,7 +39,7 @@ void SessionImpl::Submit(Request* request) {
 
 void SessionImpl::Dispatch() {
   ResendHeld();
-  if (Barrier()) return;
+  if (state_ == SessionState::kConnected && Barrier()) return;
   while (!waiting_.empty() && TrySend(waiting_.front())) {
   }
 }
