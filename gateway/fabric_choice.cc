@@ -12,6 +12,7 @@
 #include "rtrs/base/status_macros.h"
 #include "rtrs/fabric/softiwarp/softiwarp.h"
 #include "rtrs/fabric/softiwarp/tcp_transport.h"
+#include "rtrs/fabric/softroce/softroce.h"
 #include "rtrs/fabric/verbs/verbs.h"
 
 namespace rnbd::gateway {
@@ -19,14 +20,6 @@ namespace {
 
 // How long to look for the RDMA device of one path.
 constexpr absl::Duration kFindDeviceTime = absl::Seconds(3);
-
-absl::Status CheckBuilt(FabricChoice choice) {
-  if (choice != FabricChoice::kSoftroce) return absl::OkStatus();
-  return rtrs::ErrnoError(
-      EOPNOTSUPP,
-      "fabric=softroce: this build has no in-process RoCE; use "
-      "fabric=softiwarp with an rnbd-server that listens on it");
-}
 
 rtrs::fabric::SoftiwarpOptions::Crc SoftiwarpCrc(CrcChoice crc) {
   using Crc = rtrs::fabric::SoftiwarpOptions::Crc;
@@ -63,15 +56,17 @@ absl::StatusOr<std::unique_ptr<rtrs::fabric::Fabric>> MakeVerbs(
 
 absl::Status CheckFabricChoice(FabricChoice choice,
                                const std::vector<rtrs::PathSpec>& paths) {
-  RTRS_RETURN_IF_ERROR(CheckBuilt(choice));
-  if (choice != FabricChoice::kSoftiwarp) return absl::OkStatus();
+  if (choice != FabricChoice::kSoftiwarp && choice != FabricChoice::kSoftroce) {
+    return absl::OkStatus();
+  }
   for (const rtrs::PathSpec& path : paths) {
     if (path.destination.kind == rtrs::PathEnd::Kind::kGid) {
       return rtrs::ErrnoError(
           EAFNOSUPPORT,
           absl::StrCat("path=", path.ToString(),
                        ": gid: addresses need an RDMA device; use ip: with "
-                       "fabric=softiwarp"));
+                       "fabric=",
+                       FabricChoiceName(choice)));
     }
   }
   return absl::OkStatus();
@@ -80,9 +75,10 @@ absl::Status CheckFabricChoice(FabricChoice choice,
 std::vector<FabricChoice> FabricsToTry(FabricChoice choice) {
   if (choice != FabricChoice::kAuto) return {choice};
   if (rtrs::fabric::verbs::ListDevices().empty()) {
-    return {FabricChoice::kSoftiwarp};
+    return {FabricChoice::kSoftiwarp, FabricChoice::kSoftroce};
   }
-  return {FabricChoice::kVerbs, FabricChoice::kSoftiwarp};
+  return {FabricChoice::kVerbs, FabricChoice::kSoftiwarp,
+          FabricChoice::kSoftroce};
 }
 
 const char* FabricChoiceName(FabricChoice choice) {
@@ -104,6 +100,9 @@ absl::StatusOr<std::unique_ptr<rtrs::fabric::Fabric>> MakeFabric(
     const std::vector<rtrs::PathSpec>& paths) {
   RTRS_RETURN_IF_ERROR(CheckFabricChoice(choice, paths));
   if (choice == FabricChoice::kVerbs) return MakeVerbs(paths);
+  if (choice == FabricChoice::kSoftroce) {
+    return rtrs::softroce::NewSoftroce({}, rtrs::softroce::SystemHost());
+  }
   rtrs::fabric::SoftiwarpOptions options;
   options.crc = SoftiwarpCrc(crc);
   return rtrs::fabric::NewSoftiwarp(options, rtrs::fabric::SystemTcpTransport(),

@@ -144,7 +144,7 @@ int ConfigComplete() {
 void DumpPlugin() {
   printf("rnbd_version=%s\n", RNBD_VERSION);
   printf("rnbd_protocol=%d\n", wire::kProtocolMajor);
-  printf("rnbd_fabrics=verbs,softiwarp\n");
+  printf("rnbd_fabrics=verbs,softiwarp,softroce\n");
 }
 
 // Session.

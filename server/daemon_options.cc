@@ -25,7 +25,8 @@ const std::map<std::string, FabricChoice>& Fabrics() {
   static const auto* const map = new std::map<std::string, FabricChoice>{
       {"auto", FabricChoice::kAuto},
       {"verbs", FabricChoice::kVerbs},
-      {"softiwarp", FabricChoice::kSoftiwarp}};
+      {"softiwarp", FabricChoice::kSoftiwarp},
+      {"softroce", FabricChoice::kSoftroce}};
   return *map;
 }
 

@@ -9,6 +9,7 @@
 #include "rtrs/base/log.h"
 #include "rtrs/base/random.h"
 #include "rtrs/fabric/softiwarp/tcp_transport.h"
+#include "rtrs/fabric/softroce/softroce.h"
 #include "rtrs/fabric/verbs/verbs.h"
 
 namespace rnbd::server {
@@ -33,11 +34,16 @@ void AddRdmaDevices(Fabrics* fabrics) {
 absl::StatusOr<Fabrics> MakeFabrics(FabricChoice choice,
                                     rtrs::fabric::SoftiwarpOptions::Crc crc) {
   Fabrics fabrics;
-  if (choice != FabricChoice::kSoftiwarp) AddRdmaDevices(&fabrics);
-  if (choice != FabricChoice::kVerbs) {
+  const bool all = choice == FabricChoice::kAuto;
+  if (all || choice == FabricChoice::kVerbs) AddRdmaDevices(&fabrics);
+  if (all || choice == FabricChoice::kSoftiwarp) {
     fabrics.push_back(rtrs::fabric::NewSoftiwarp(
         {crc}, rtrs::fabric::SystemTcpTransport(), rtrs::Clock::System(),
         rtrs::Random::System()));
+  }
+  if (all || choice == FabricChoice::kSoftroce) {
+    fabrics.push_back(rtrs::softroce::NewSoftroce(
+        {.optional = all}, rtrs::softroce::SystemHost()));
   }
   if (fabrics.empty()) {
     return rtrs::ErrnoError(ENODEV,

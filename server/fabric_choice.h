@@ -13,9 +13,12 @@ namespace rnbd::server {
 
 // --fabric
 enum class FabricChoice {
-  kAuto,   // all that this machine can do
+  // All that this machine can do: softroce only on addresses whose UDP port
+  // 4791 is free, the log says where it is not.
+  kAuto,
   kVerbs,  // every RDMA device
   kSoftiwarp,
+  kSoftroce,
 };
 
 // At least one fabric, or why not.

@@ -116,18 +116,26 @@ def _rnbd_server_port(process):
     raise BenchError(f'rnbd-server ended with exit code {process.wait()}')
 
 
-def _rnbd(chain):
+def _rnbd(chain, address='127.0.0.1', source='', fabric=None):
     build = chain.options.build_dir
     directory, name = os.path.split(chain.image)
     server = chain.spawn(
-        [f'{build}/server/rnbd-server', '--dev_search_path', directory, '--listen', '127.0.0.1',
-         '--port_nr', '0'] + shlex.split(chain.options.server_args),
+        [f'{build}/server/rnbd-server', '--dev_search_path', directory, '--listen', address,
+         '--port_nr', '0']
+        + ([f'--fabric={fabric}'] if fabric else [])
+        + shlex.split(chain.options.server_args),
         stdout=subprocess.PIPE, text=True)
     port = _rnbd_server_port(server)
     chain.unix_server(
         'nbdkit', f'{build}/nbdkit-plugin/nbdkit-rnbd-plugin.so', f'sessname=bench-{os.getpid()}',
-        'path=ip:127.0.0.1', f'dest_port={port}', f'device_path={name}',
+        f'path={source}ip:{address}', f'dest_port={port}', f'device_path={name}',
+        *([f'fabric={fabric}'] if fabric else []),
         *shlex.split(chain.options.plugin_args))
+
+
+def _rnbd_softroce(chain):
+    # One process has the UDP port of an address: two that nobody else uses.
+    _rnbd(chain, '127.47.91.1', 'ip:127.47.91.2@', 'softroce')
 
 
 def _nbdkit_nbd_to_file(chain):
@@ -154,10 +162,11 @@ def _file(chain):
 
 ROWS = {
     'a': Row('unix, nbdkit rnbd, RTRS, rnbd-server, file', _rnbd),
+    'a-roce': Row('as (a) with fabric=softroce: RoCEv2 over UDP', _rnbd_softroce),
     'b': Row('unix, nbdkit nbd, TCP, nbdkit file', _nbdkit_nbd_to_file),
     'b-qemu': Row('unix, nbdkit nbd, TCP, qemu-nbd, file', _nbdkit_nbd_to_qemu),
     'c': Row('TCP, qemu-nbd, file', _qemu_direct),
     'null': Row('unix, nbdkit null: the ceiling', _null),
     'file': Row('unix, nbdkit file: no network at all', _file),
 }
-DEFAULT_ROWS = ['a', 'b', 'b-qemu', 'c', 'null']
+DEFAULT_ROWS = ['a', 'a-roce', 'b', 'b-qemu', 'c', 'null']

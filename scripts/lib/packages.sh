@@ -14,8 +14,8 @@ packages_demo="
 packages_test="
   $packages_demo
   busybox-static clang clang-14 clang-format-14 cpio iproute2 kmod
-  libclang-rt-14-dev libgmock-dev libgtest-dev qemu-system-x86 shellcheck
-  tcpdump tshark xz-utils"
+  libclang-rt-14-dev libgmock-dev libgtest-dev nftables qemu-system-x86
+  shellcheck tcpdump tshark xz-utils"
 
 package_missing() {
   local state

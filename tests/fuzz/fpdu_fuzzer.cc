@@ -12,12 +12,12 @@
 
 #include "rtrs/base/random.h"
 #include "rtrs/fabric/softiwarp/byte_order.h"
-#include "rtrs/fabric/softiwarp/completion_queue.h"
+#include "rtrs/fabric/completion_queue.h"
 #include "rtrs/fabric/softiwarp/crc32c.h"
 #include "rtrs/fabric/softiwarp/inbound.h"
 #include "rtrs/fabric/softiwarp/receiver.h"
 #include "rtrs/fabric/softiwarp/recv_queue.h"
-#include "rtrs/fabric/softiwarp/stag_table.h"
+#include "rtrs/fabric/region_table.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace {
@@ -95,7 +95,7 @@ bool Same(const WorkCompletion& a, const WorkCompletion& b) {
 // receives posted.
 class Side {
  public:
-  explicit Side(StagTable* table)
+  explicit Side(RegionTable* table)
       : table_(table),
         cq_(kReceives, [](Cq*) {}),
         recvs_(table, kPd, &cq_, nullptr, kReceives),
@@ -181,7 +181,7 @@ class Side {
     }
   }
 
-  StagTable* table_;
+  RegionTable* table_;
   Cq cq_;
   RecvQueue recvs_;
   Inbound inbound_;
@@ -199,7 +199,7 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::vector<uint8_t> bytes(data + 2, data + size);
   // Made once, it is large.
   static rtrs::SeededRandom random(1);
-  static StagTable table(&random);
+  static RegionTable table(&random);
   rtrs::SeededRandom cuts(data[1]);
   const Result whole = Side(&table).Run(bytes, data[0], nullptr);
   const Result pieces = Side(&table).Run(bytes, data[0], &cuts);

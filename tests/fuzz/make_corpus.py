@@ -142,6 +142,30 @@ def roce():
         seed('roce_packet', path.stem, vector(path.stem)[ip_and_udp:])
 
 
+def roce_queue_pair():
+    """Records: which fields are made right, length, BTH and what follows it."""
+    def record(opcode, *rest, right=0x0F, flags=0):
+        packet = bytes([opcode, flags]) + bytes(10) + b''.join(rest)
+        return struct.pack('>BH', right, len(packet)) + packet
+
+    def reth(offset, length):
+        return struct.pack('>HIHII', offset, 0, 0, 0, length)
+
+    imm = bytes(4)
+    seed('roce_queue_pair', 'write', record(0x0A, reth(16, 8), bytes(8)))
+    seed('roce_queue_pair', 'write_imm', record(0x0B, reth(0, 8), imm, bytes(8)))
+    seed('roce_queue_pair', 'write_edge', record(0x0A, reth(8188, 8), bytes(8)))
+    seed('roce_queue_pair', 'write_in_pieces',
+         record(0x06, reth(0, 2056), bytes(1024)) + record(0x07, bytes(1024), right=7)
+         + record(0x08, bytes(8), right=7))
+    seed('roce_queue_pair', 'sends', record(0x04, bytes(5), right=7, flags=0x30)
+         + record(0x05, imm, bytes(8), right=7) + record(0x17, imm, right=7))
+    seed('roce_queue_pair', 'acks', record(0x11, bytes(4), right=5)
+         + record(0x11, bytes([0x60, 0, 0, 0]), right=5))
+    seed('roce_queue_pair', 'management', record(
+        0x64, bytes([0x80, 1, 0, 0, 0, 0, 0, 1]), bytes([1, 7, 2, 3]), bytes(252), right=4))
+
+
 def pcap():
     """The begin of captures: set-up and the first requests."""
     for name, source in (('roce', 'rnbd-mtu4200-invN'), ('iwarp', 'softiwarp')):
@@ -165,4 +189,5 @@ if __name__ == '__main__':
     base()
     iwarp()
     roce()
+    roce_queue_pair()
     pcap()

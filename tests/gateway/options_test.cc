@@ -76,15 +76,6 @@ TEST(Options, SamePathTwiceIsRefused) {
   EXPECT_THAT(Message(status), HasSubstr("path=ip:127.0.0.1"));
 }
 
-TEST(Options, FabricsThatAreNotBuiltSayWhatThereIs) {
-  GatewayOptions options = GoodOptions();
-  options.fabric = FabricChoice::kSoftroce;
-  const absl::Status status = CheckGatewayOptions(options);
-  EXPECT_EQ(rtrs::ErrnoOf(status), EOPNOTSUPP);
-  EXPECT_THAT(Message(status), HasSubstr("fabric=softroce"));
-  EXPECT_THAT(Message(status), HasSubstr("softiwarp"));
-}
-
 TEST(Options, GidPathsNeedAnRdmaDevice) {
   GatewayOptions options = GoodOptions();
   options.paths[0] = *rtrs::ParsePathSpec("gid:fe80::1", 1234);

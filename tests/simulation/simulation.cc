@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "rtrs/fabric/softiwarp/softiwarp.h"
 
 namespace rnbd::simulation {
 namespace {
@@ -16,18 +15,10 @@ constexpr int kHealRounds = 200000;
 
 }  // namespace
 
-Simulation::Simulation(uint64_t seed, std::string directory)
+Simulation::Simulation(FabricKind kind, uint64_t seed, std::string directory)
     : random_(seed),
-      network_({.capacity = 1024 + random_.Below(64 << 10),
-                .max_segment = 536 + static_cast<uint32_t>(random_.Below(9000)),
-                .stays_on_host = false}),
-      faults_(&network_, &clock_, &random_),
+      network_(SimNetwork::Create(kind, &clock_, &random_)),
       directory_(std::move(directory)) {
-  // Checksums on: corruption must be noticed, not survived by luck.
-  rtrs::fabric::SoftiwarpOptions options;
-  options.crc = rtrs::fabric::SoftiwarpOptions::Crc::kOn;
-  fabric_ = rtrs::fabric::NewSoftiwarp(options, &faults_, &clock_, &random_);
-
   paths_ = std::make_unique<server::ExportPath>(directory_);
   opener_ = std::make_unique<server::ExportOpener>(
       paths_.get(), &registry_,
@@ -43,8 +34,8 @@ Simulation::Simulation(uint64_t seed, std::string directory)
   server_options.sess_queue_depth = 4 + static_cast<uint32_t>(random_.Below(8));
   server_options.max_chunk_size = 32768;
   server_options.capabilities.bits = rtrs::wire::Capabilities::kWriteZeroes;
-  server_ = *rtrs::server::Server::Create({fabric_.get()}, &clock_, &random_,
-                                          server_options, handler_.get());
+  server_ = *rtrs::server::Server::Create(
+      {network_->fabric()}, &clock_, &random_, server_options, handler_.get());
   for (int i = 0; i < server_->worker_count(); ++i) {
     storage_.push_back(std::make_unique<SimStorage>(&random_));
     server_->worker(i)->AddHook(storage_.back().get());
@@ -59,15 +50,16 @@ Simulation::Simulation(uint64_t seed, std::string directory)
     const std::string name = absl::StrCat("disk", i);
     std::ofstream(absl::StrCat(directory_, "/", name), std::ios::binary)
         << std::string(size_t{kSectors} * DiskModel::kSector, '\0');
-    clients_.push_back(std::make_unique<SimClient>(
-        name, fabric_.get(), &clock_, &random_, address, kSectors, &trace_));
+    clients_.push_back(std::make_unique<SimClient>(name, network_->fabric(),
+                                                   &clock_, &random_, address,
+                                                   kSectors, &trace_));
   }
 }
 
 Simulation::~Simulation() {
   clients_.clear();
   bool down = false;
-  faults_.set_plan({});
+  network_->Heal();
   server_->Shutdown([&down] { down = true; });
   for (int i = 0; i < kHealRounds && !down; ++i) {
     Round();
@@ -86,8 +78,7 @@ void Simulation::Run(int rounds) {
     Round();
     Sleep();
   }
-  faults_.set_plan({});
-  faults_.set_frozen(false);
+  network_->Heal();
   for (auto& storage : storage_) storage->set_stalled(false);
   for (auto& client : clients_) client->Quiesce();
   for (int i = 0; i < kHealRounds && !AllOpenAndIdle(); ++i) {
@@ -122,18 +113,7 @@ SimClient::Stats Simulation::totals() const {
 }
 
 void Simulation::ChooseFaults() {
-  rtrs::fabric::FaultPlan plan;
-  const auto chance = [this](uint32_t most) {
-    return random_.Below(2) == 0 ? 0u
-                                 : static_cast<uint32_t>(random_.Below(most));
-  };
-  plan.split = chance(500000);
-  plan.delay = chance(100000);
-  plan.corrupt = random_.Below(4) == 0 ? chance(1000) : 0;
-  plan.cut = random_.Below(4) == 0 ? chance(2000) : 0;
-  plan.refuse = random_.Below(4) == 0 ? chance(500000) : 0;
-  faults_.set_plan(plan);
-  faults_.set_frozen(random_.Below(40) == 0);
+  network_->ChooseFaults();
   for (auto& storage : storage_) storage->set_stalled(random_.Below(20) == 0);
 }
 
@@ -158,7 +138,8 @@ void Simulation::Sleep() {
     clock_.Advance(absl::Microseconds(random_.Below(500)));
     return;
   }
-  absl::Time next = clock_.Now() + absl::Milliseconds(100);
+  absl::Time next =
+      std::min(clock_.Now() + absl::Milliseconds(100), network_->NextArrival());
   for (const auto& client : clients_) {
     next = std::min(next, client->NextDeadline());
   }

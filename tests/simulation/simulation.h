@@ -1,4 +1,4 @@
-// The whole stack in one thread: client engines, softiwarp over a network in
+// The whole stack in one thread: client engines, a fabric over a network in
 // memory with faults, the server engine with its workers, the RNBD layer and
 // storage. A seed decides everything, so that a run repeats exactly.
 #ifndef TESTS_SIMULATION_SIMULATION_H_
@@ -11,12 +11,11 @@
 
 #include "rtrs/base/clock.h"
 #include "rtrs/base/random.h"
-#include "rtrs/fabric/softiwarp/fault_transport.h"
-#include "rtrs/fabric/softiwarp/memory_transport.h"
 #include "rtrs/server/server.h"
 #include "server/export_opener.h"
 #include "server/rnbd_handler.h"
 #include "tests/simulation/sim_client.h"
+#include "tests/simulation/sim_network.h"
 #include "tests/simulation/sim_storage.h"
 
 namespace rnbd::simulation {
@@ -24,7 +23,7 @@ namespace rnbd::simulation {
 class Simulation {
  public:
   // Below `directory` the disks are made.
-  Simulation(uint64_t seed, std::string directory);
+  Simulation(FabricKind kind, uint64_t seed, std::string directory);
   ~Simulation();
 
   // Runs `rounds` rounds with faults, then heals the network, lets every
@@ -35,7 +34,7 @@ class Simulation {
   // What happened, in order; equal for equal seeds.
   const std::string& trace() const { return trace_; }
   SimClient::Stats totals() const;
-  uint64_t faults() const { return faults_.faults(); }
+  uint64_t faults() const { return network_->faults(); }
 
  private:
   void ChooseFaults();
@@ -46,9 +45,7 @@ class Simulation {
 
   rtrs::SeededRandom random_;
   rtrs::ManualClock clock_;
-  rtrs::fabric::MemoryTransport network_;
-  rtrs::fabric::FaultTransport faults_;
-  std::unique_ptr<rtrs::fabric::Fabric> fabric_;
+  std::unique_ptr<SimNetwork> network_;
   std::string directory_;
   std::unique_ptr<server::ExportPath> paths_;
   server::DeviceRegistry registry_{1};

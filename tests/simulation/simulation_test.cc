@@ -37,7 +37,7 @@ class Directory {
   std::string path_;
 };
 
-class SimulationTest : public testing::Test {
+class SimulationTest : public testing::TestWithParam<FabricKind> {
  protected:
   // Thousands of cut connections are no news here.
   SimulationTest() {
@@ -47,7 +47,16 @@ class SimulationTest : public testing::Test {
   const int rounds_ = static_cast<int>(FromEnvironment("RNBD_ROUNDS", 4000));
 };
 
-TEST_F(SimulationTest, NothingIsLostOrWrong) {
+INSTANTIATE_TEST_SUITE_P(Fabrics, SimulationTest,
+                         testing::Values(FabricKind::kSoftiwarp,
+                                         FabricKind::kSoftroce),
+                         [](const auto& param) {
+                           return param.param == FabricKind::kSoftiwarp
+                                      ? "softiwarp"
+                                      : "softroce";
+                         });
+
+TEST_P(SimulationTest, NothingIsLostOrWrong) {
   const uint64_t only = FromEnvironment("RNBD_SEED", 0);
   const uint64_t first = only != 0 ? only : 1;
   const uint64_t count = only != 0 ? 1 : FromEnvironment("RNBD_SEEDS", 100);
@@ -55,7 +64,7 @@ TEST_F(SimulationTest, NothingIsLostOrWrong) {
   uint64_t faults = 0;
   for (uint64_t seed = first; seed < first + count; ++seed) {
     Directory directory;
-    Simulation simulation(seed, directory.path());
+    Simulation simulation(GetParam(), seed, directory.path());
     simulation.Run(rounds_);
     ASSERT_TRUE(simulation.violations().empty())
         << "RNBD_SEED=" << seed << "\n"
@@ -79,12 +88,12 @@ TEST_F(SimulationTest, NothingIsLostOrWrong) {
             << faults << " faults\n";
 }
 
-TEST_F(SimulationTest, RepeatsExactlyBySeed) {
+TEST_P(SimulationTest, RepeatsExactlyBySeed) {
   for (uint64_t seed = 1; seed <= 5; ++seed) {
     std::string traces[2];
     for (std::string& trace : traces) {
       Directory directory;
-      Simulation simulation(seed, directory.path());
+      Simulation simulation(GetParam(), seed, directory.path());
       simulation.Run(rounds_ / 2);
       trace = simulation.trace();
     }

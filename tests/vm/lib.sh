@@ -157,3 +157,50 @@ filesystem() {
   (cd /mnt/vm && sha256sum --quiet -c /tmp/sums)
   umount /mnt/vm
 }
+
+# A cable from a soft RoCE device to a network namespace that has none, for
+# fabric=softroce: cable0 is the kernel's end, cable1 the end in "cable".
+cable0=198.18.5.1 cable1=198.18.5.2
+cable0_6=fd12:5::1 cable1_6=fd12:5::2
+
+# cable_up MTU
+cable_up() {
+  cable_down
+  modprobe veth
+  ip netns add cable
+  ip link add vc0 type veth peer name vc1 netns cable
+  ip addr add "$cable0/24" dev vc0
+  ip addr add "$cable0_6/64" dev vc0 nodad
+  ip -n cable addr add "$cable1/24" dev vc1
+  ip -n cable addr add "$cable1_6/64" dev vc1 nodad
+  cable_mtu "$1"
+  ip link set vc0 up
+  ip -n cable link set vc1 up
+  ip -n cable link set lo up
+  rxe vc0
+}
+cable_mtu() {
+  ip link set vc0 mtu "$1"
+  ip -n cable link set vc1 mtu "$1"
+}
+# cable_loss PERCENT, both ways
+cable_loss() {
+  modprobe sch_netem
+  tc qdisc add dev vc0 root netem loss "$1"
+  ip netns exec cable tc qdisc add dev vc1 root netem loss "$1"
+}
+cable_down() {
+  [[ ! -e /sys/class/infiniband/rxe_vc0 ]] || rdma link del rxe_vc0
+  [[ ! -e /sys/class/net/vc0 ]] || ip link del vc0
+  [[ ! -e /run/netns/cable ]] || ip netns del cable
+}
+
+# softroce_plugin ADDRESS PORT DEVICE: as plugin, in the namespace.
+softroce_plugin() {
+  rm -f /run/rnbd.sock
+  ip netns exec cable nbdkit -f -U /run/rnbd.sock \
+    "$build/nbdkit-plugin/nbdkit-rnbd-plugin.so" sessname=vm "path=ip:$1" \
+    "dest_port=$2" fabric=softroce "device_path=$3" &
+  nbdkit_pid=$!
+  until_true 60 nbdinfo --size nbd+unix:///?socket=/run/rnbd.sock
+}

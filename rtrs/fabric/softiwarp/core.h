@@ -4,8 +4,8 @@
 
 #include "rtrs/base/clock.h"
 #include "rtrs/base/random.h"
+#include "rtrs/fabric/region_table.h"
 #include "rtrs/fabric/softiwarp/softiwarp.h"
-#include "rtrs/fabric/softiwarp/stag_table.h"
 #include "rtrs/fabric/softiwarp/transport.h"
 
 namespace rtrs::fabric::softiwarp {
@@ -30,7 +30,7 @@ struct Core {
   const SoftiwarpOptions options;
   Transport* const transport;
   Clock* const clock;
-  StagTable stags;
+  RegionTable stags;
 };
 
 }  // namespace rtrs::fabric::softiwarp

@@ -19,8 +19,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
 #include "rtrs/base/mutex.h"
+#include "rtrs/fabric/completion_queue.h"
 #include "rtrs/fabric/fabric.h"
-#include "rtrs/fabric/softiwarp/completion_queue.h"
 #include "rtrs/fabric/softiwarp/core.h"
 #include "rtrs/fabric/softiwarp/transport.h"
 

@@ -9,9 +9,9 @@
 #include <optional>
 
 #include "absl/types/span.h"
+#include "rtrs/fabric/region_table.h"
 #include "rtrs/fabric/softiwarp/fpdu.h"
 #include "rtrs/fabric/softiwarp/recv_queue.h"
-#include "rtrs/fabric/softiwarp/stag_table.h"
 #include "rtrs/fabric/softiwarp/terminate.h"
 
 namespace rtrs::fabric::softiwarp {
@@ -26,7 +26,7 @@ class Inbound {
   };
 
   // Neither is owned; both outlive it.
-  Inbound(StagTable* table, uint32_t pd, RecvQueue* recvs)
+  Inbound(RegionTable* table, uint32_t pd, RecvQueue* recvs)
       : table_(table), pd_(pd), recvs_(recvs) {}
 
   // Both ends are softiwarp: word 1 of an immediate has a meaning.
@@ -58,7 +58,7 @@ class Inbound {
   Verdict EndSend();
   Verdict EndImmediate();
 
-  StagTable* table_;
+  RegionTable* table_;
   uint32_t pd_;
   RecvQueue* recvs_;
   bool paired_immediates_ = false;

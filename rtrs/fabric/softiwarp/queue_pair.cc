@@ -10,9 +10,9 @@
 #include "rtrs/base/errno_status.h"
 #include "rtrs/base/log.h"
 #include "rtrs/base/status_macros.h"
+#include "rtrs/fabric/protection_domain.h"
 #include "rtrs/fabric/softiwarp/device_limits.h"
 #include "rtrs/fabric/softiwarp/lingering_stream.h"
-#include "rtrs/fabric/softiwarp/protection_domain.h"
 
 namespace rtrs::fabric::softiwarp {
 namespace {

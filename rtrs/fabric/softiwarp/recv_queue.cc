@@ -6,7 +6,7 @@
 
 namespace rtrs::fabric::softiwarp {
 
-RecvQueue::RecvQueue(StagTable* table, uint32_t pd, Cq* cq, QueuePair* qp,
+RecvQueue::RecvQueue(RegionTable* table, uint32_t pd, Cq* cq, QueuePair* qp,
                      uint32_t max_wr)
     : table_(table),
       pd_(pd),

@@ -5,16 +5,16 @@
 #include <cstdint>
 #include <vector>
 
+#include "rtrs/fabric/completion_queue.h"
 #include "rtrs/fabric/fabric.h"
-#include "rtrs/fabric/softiwarp/completion_queue.h"
-#include "rtrs/fabric/softiwarp/stag_table.h"
+#include "rtrs/fabric/region_table.h"
 
 namespace rtrs::fabric::softiwarp {
 
 class RecvQueue {
  public:
   // All pointers outlive it.
-  RecvQueue(StagTable* table, uint32_t pd, Cq* cq, QueuePair* qp,
+  RecvQueue(RegionTable* table, uint32_t pd, Cq* cq, QueuePair* qp,
             uint32_t max_wr);
 
   absl::Status Post(absl::Span<const RecvWr> list);
@@ -26,7 +26,7 @@ class RecvQueue {
   void Flush();
 
  private:
-  StagTable* table_;
+  RegionTable* table_;
   uint32_t pd_;
   Cq* cq_;
   QueuePair* qp_;

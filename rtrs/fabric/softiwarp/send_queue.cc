@@ -24,7 +24,7 @@ WcOpcode CompletionOpcode(WrOpcode opcode) {
 
 }  // namespace
 
-SendQueue::SendQueue(StagTable* table, uint32_t pd, Cq* cq, QueuePair* qp,
+SendQueue::SendQueue(RegionTable* table, uint32_t pd, Cq* cq, QueuePair* qp,
                      uint32_t max_wr, uint32_t max_sge, uint32_t max_inline)
     : table_(table),
       pd_(pd),

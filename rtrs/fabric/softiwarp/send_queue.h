@@ -10,9 +10,9 @@
 #include <memory>
 #include <vector>
 
+#include "rtrs/fabric/completion_queue.h"
 #include "rtrs/fabric/fabric.h"
-#include "rtrs/fabric/softiwarp/completion_queue.h"
-#include "rtrs/fabric/softiwarp/stag_table.h"
+#include "rtrs/fabric/region_table.h"
 
 namespace rtrs::fabric::softiwarp {
 
@@ -32,7 +32,7 @@ struct SendEntry {
 class SendQueue {
  public:
   // All pointers outlive it.
-  SendQueue(StagTable* table, uint32_t pd, Cq* cq, QueuePair* qp,
+  SendQueue(RegionTable* table, uint32_t pd, Cq* cq, QueuePair* qp,
             uint32_t max_wr, uint32_t max_sge, uint32_t max_inline);
 
   // Takes all of `list` or nothing.
@@ -56,7 +56,7 @@ class SendQueue {
   absl::Status Check(const SendWr& wr) const;
   uint64_t IndexOf(uint64_t number) const { return (number - base_) & mask_; }
 
-  StagTable* table_;
+  RegionTable* table_;
   uint32_t pd_;
   Cq* cq_;
   QueuePair* qp_;

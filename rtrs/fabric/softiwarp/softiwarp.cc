@@ -4,10 +4,10 @@
 #include <utility>
 
 #include "rtrs/base/status_macros.h"
+#include "rtrs/fabric/protection_domain.h"
 #include "rtrs/fabric/softiwarp/core.h"
 #include "rtrs/fabric/softiwarp/device_limits.h"
 #include "rtrs/fabric/softiwarp/event_channel.h"
-#include "rtrs/fabric/softiwarp/protection_domain.h"
 
 namespace rtrs::fabric {
 namespace softiwarp {

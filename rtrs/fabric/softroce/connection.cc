@@ -121,6 +121,9 @@ CmOutcome Connection::OnMessage(const CmDatagram& datagram, absl::Time now) {
     if (last_.has_value() &&
         (state_ == CmState::kRepSent || state_ == CmState::kTimeWait)) {
       output_->SendCm(*last_);
+    } else if (state_ == CmState::kReqReceived) {
+      output_->SendCm(
+          {transaction_id_, CmMra{local_id_, remote_id_, 0, kServiceTimeout}});
     }
     return CmOutcome::kNone;
   }

@@ -52,6 +52,8 @@ class Connection {
   static constexpr int kMaxReps = 15;
   static constexpr int kMaxDreqs = 5;
   static constexpr absl::Duration kTimeWaitSpan = absl::Seconds(2);
+  // How long a consumer may take to answer, in an MRA: 4.096 us * 2^20.
+  static constexpr uint8_t kServiceTimeout = 20;
 
   // `output` outlives it.
   explicit Connection(CmOutput* output) : output_(output) {}

@@ -87,11 +87,27 @@ void Requester::Post(const fabric::SendWr& wr) {
   if (failed_) Finish(WcStatus::kFlushed);
 }
 
+void Requester::PostLocal(uint64_t wr_id, uint8_t flags) {
+  Request& request = requests_.emplace_back();
+  request.wr.wr_id = wr_id;
+  request.wr.flags = flags;
+  request.packets = 0;
+  request.first_psn = end_;
+  if (failed_) {
+    Finish(WcStatus::kFlushed);
+  } else if (requests_.size() == 1) {
+    Finish(WcStatus::kSuccess);
+  }
+}
+
 bool Requester::NextPacket(absl::Time now, TxPacket* out) {
   if (failed_ || requests_.empty() || now < resume_) return false;
   if (probe_due_) {
     FillProbe(out);
     return true;
+  }
+  while (cursor_ < requests_.size() && requests_[cursor_].packets == 0) {
+    ++cursor_;
   }
   if (cursor_ >= requests_.size()) return false;
   const int32_t in_flight = ComparePsn(next_, una_);
@@ -120,7 +136,10 @@ bool Requester::NextPacket(absl::Time now, TxPacket* out) {
   next_ = AddPsn(next_, 1);
   if (!again) sent_ = next_;
   if (last) ++cursor_;
-  if (deadline_ == absl::InfiniteFuture()) Restart(now);
+  if (deadline_ == absl::InfiniteFuture()) {
+    progress_ = now;
+    Restart(now);
+  }
   return true;
 }
 
@@ -177,6 +196,7 @@ void Requester::OnAck(uint32_t psn, absl::Time now) {
   }
   retries_ = 0;
   rnr_retries_ = 0;
+  progress_ = now;
   sequence_nak_seen_ = false;
   probed_ = false;
   probe_due_ = false;
@@ -250,7 +270,10 @@ void Requester::OnTimer(absl::Time now) {
     return;
   }
   ++stats_.timeouts;
-  if (++retries_ > options_.retry_count) return Fail(WcStatus::kRetryExceeded);
+  if (++retries_ > options_.retry_count &&
+      now - progress_ >= options_.patience) {
+    return Fail(WcStatus::kRetryExceeded);
+  }
   ShrinkWindow();
   Rewind(una_);
   Restart(now);
@@ -294,6 +317,7 @@ void Requester::Finish(WcStatus status) {
 }
 
 void Requester::Fail(WcStatus status) {
+  failure_ = status;
   if (!requests_.empty()) Finish(status);
   Flush();
 }

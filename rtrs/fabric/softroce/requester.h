@@ -55,6 +55,8 @@ struct RequesterOptions {
   uint8_t rnr_retry_count = 7;  // 7: for ever
   absl::Duration min_timeout = absl::Milliseconds(4);
   absl::Duration max_timeout = absl::Milliseconds(500);
+  // No retry count ends the connection sooner after the last progress.
+  absl::Duration patience = absl::ZeroDuration();
 };
 
 struct RequesterStats {
@@ -77,6 +79,9 @@ class Requester {
   // data is copied now.
   void Post(const fabric::SendWr& wr);
 
+  // Queues a request that sends nothing and completes in its turn.
+  void PostLocal(uint64_t wr_id, uint8_t flags);
+
   // The next packet that may be sent now; false if there is none (or the
   // window is full, or a peer without receives asked to wait).
   bool NextPacket(absl::Time now, TxPacket* out);
@@ -91,11 +96,14 @@ class Requester {
 
   // Ends everything that is queued with kFlushed; nothing is sent any more.
   void Flush();
+  // As an error of the oldest request: `status` for it, the rest is flushed.
+  void Abort(fabric::WcStatus status) { Fail(status); }
 
   // Takes the oldest finished request; false if there is none.
   bool NextCompletion(SendCompletion* out);
   // An unrecoverable error happened: the queue pair goes to the error state.
   bool failed() const { return failed_; }
+  fabric::WcStatus failure() const { return failure_; }  // when failed
   // Requests not yet completed.
   size_t pending() const { return requests_.size(); }
   bool idle() const { return requests_.empty(); }
@@ -108,7 +116,7 @@ class Requester {
     std::vector<uint8_t> inline_data;
     uint64_t length = 0;
     uint32_t first_psn = 0;
-    uint32_t packets = 1;
+    uint32_t packets = 1;  // 0: local
   };
 
   // Where the next packet comes from: request and packet in it.
@@ -135,7 +143,9 @@ class Requester {
   uint32_t since_ack_request_ = 0;
   int retries_ = 0;
   int rnr_retries_ = 0;
+  absl::Time progress_;  // the last; since the oldest packet is under way
   bool failed_ = false;
+  fabric::WcStatus failure_ = fabric::WcStatus::kFlushed;
   bool sequence_nak_seen_ = false;  // until there is progress
   bool probed_ = false;             // since the last progress
   bool probe_due_ = false;          // to be sent next

@@ -1,7 +1,5 @@
 #include "rtrs/fabric/softroce/responder.h"
 
-#include <cstring>
-
 namespace rtrs::softroce {
 
 using fabric::WcStatus;
@@ -76,8 +74,12 @@ bool Responder::PlaceSend(const Packet& packet) {
     receives_.pop_front();
     return Refuse(packet.bth.psn, kNakInvalidRequest, WcStatus::kFlushed);
   }
-  if (size > 0) {
-    std::memcpy(receive.address + received_, packet.payload.data(), size);
+  if (size > 0 &&
+      !memory_->WriteReceive(receive.lkey, receive.address + received_,
+                             packet.payload)) {
+    Push(receive.wr_id, WcStatus::kLocalProtection);
+    receives_.pop_front();
+    return Refuse(packet.bth.psn, kNakRemoteOperation, WcStatus::kFlushed);
   }
   received_ += static_cast<uint32_t>(size);
   return true;

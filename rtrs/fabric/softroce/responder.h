@@ -29,6 +29,9 @@ class RemoteMemory {
   // Copies; false if the right is gone meanwhile.
   virtual bool Write(uint32_t rkey, uint64_t address,
                      absl::Span<const uint8_t> data) = 0;
+  // Copies into the memory of a posted receive; false if it is gone.
+  virtual bool WriteReceive(uint32_t lkey, uint8_t* address,
+                            absl::Span<const uint8_t> data) = 0;
   // Kills the key for SEND_WITH_INV; false if there is no such key.
   virtual bool Invalidate(uint32_t rkey) = 0;
 };
@@ -64,6 +67,7 @@ class Responder {
     Aeth aeth;
   };
   std::optional<Ack> TakeAck();
+  bool owes_ack() const { return ack_.has_value(); }
 
   // Takes the oldest completion; false if there is none.
   bool NextCompletion(ReceiveCompletion* out);

@@ -90,7 +90,7 @@ struct Sink {
 
   Bytes memory;
   SeededRandom random{3};
-  StagTable table{&random};
+  RegionTable table{&random};
   uint32_t stag;
   Cq cq{64, [](Cq*) {}};
   RecvQueue recvs{&table, kPd, &cq, nullptr, 8};

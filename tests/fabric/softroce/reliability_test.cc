@@ -37,6 +37,11 @@ class Memory : public RemoteMemory {
               bytes.begin() + static_cast<long>(address - kBase));
     return true;
   }
+  bool WriteReceive(uint32_t /*lkey*/, uint8_t* address,
+                    absl::Span<const uint8_t> data) override {
+    std::copy(data.begin(), data.end(), address);
+    return true;
+  }
   bool Invalidate(uint32_t rkey) override { return rkey == 0x77; }
 
   std::vector<uint8_t> bytes;

@@ -1,19 +1,19 @@
-// Protection domains, memory regions and windows over the StagTable. Any
-// thread; a window: one at a time.
-#ifndef RTRS_FABRIC_SOFTIWARP_PROTECTION_DOMAIN_H_
-#define RTRS_FABRIC_SOFTIWARP_PROTECTION_DOMAIN_H_
+// Protection domains, memory regions and windows of the in-process fabrics,
+// over the RegionTable. Any thread; a window: one at a time.
+#ifndef RTRS_FABRIC_PROTECTION_DOMAIN_H_
+#define RTRS_FABRIC_PROTECTION_DOMAIN_H_
 
 #include <cstdint>
 #include <memory>
 
 #include "rtrs/fabric/fabric.h"
-#include "rtrs/fabric/softiwarp/stag_table.h"
+#include "rtrs/fabric/region_table.h"
 
-namespace rtrs::fabric::softiwarp {
+namespace rtrs::fabric {
 
 class Pd : public ProtectionDomain {
  public:
-  Pd(StagTable* table, uint32_t id) : table_(table), id_(id) {}
+  Pd(RegionTable* table, uint32_t id) : table_(table), id_(id) {}
 
   absl::StatusOr<std::unique_ptr<MemoryRegion>> RegisterMemory(
       void* address, size_t length, uint32_t access) override;
@@ -23,13 +23,13 @@ class Pd : public ProtectionDomain {
   uint32_t id() const { return id_; }
 
  private:
-  StagTable* table_;
+  RegionTable* table_;
   uint32_t id_;
 };
 
 class Window : public MemoryWindow {
  public:
-  explicit Window(StagTable* table) : table_(table) {}
+  explicit Window(RegionTable* table) : table_(table) {}
   ~Window() override { Unbind(); }
 
   // Gives it a fresh STag for `length` bytes, or with 0 none, and ends the old
@@ -39,10 +39,10 @@ class Window : public MemoryWindow {
  private:
   void Unbind();
 
-  StagTable* table_;
+  RegionTable* table_;
   uint32_t stag_ = 0;  // 0: none, which no region has
 };
 
-}  // namespace rtrs::fabric::softiwarp
+}  // namespace rtrs::fabric
 
-#endif  // RTRS_FABRIC_SOFTIWARP_PROTECTION_DOMAIN_H_
+#endif  // RTRS_FABRIC_PROTECTION_DOMAIN_H_

@@ -1,15 +1,15 @@
-#include "rtrs/fabric/softiwarp/protection_domain.h"
+#include "rtrs/fabric/protection_domain.h"
 
 #include <utility>
 
 #include "rtrs/base/status_macros.h"
 
-namespace rtrs::fabric::softiwarp {
+namespace rtrs::fabric {
 namespace {
 
 class Region : public MemoryRegion {
  public:
-  Region(StagTable* table, void* address, size_t length, uint32_t stag)
+  Region(RegionTable* table, void* address, size_t length, uint32_t stag)
       : table_(table) {
     address_ = static_cast<uint8_t*>(address);
     length_ = length;
@@ -19,7 +19,7 @@ class Region : public MemoryRegion {
   ~Region() override { table_->Deregister(rkey_); }
 
  private:
-  StagTable* table_;
+  RegionTable* table_;
 };
 
 }  // namespace
@@ -51,4 +51,4 @@ void Window::Unbind() {
   if (stag_ != 0) table_->Deregister(std::exchange(stag_, 0));
 }
 
-}  // namespace rtrs::fabric::softiwarp
+}  // namespace rtrs::fabric

@@ -1,5 +1,5 @@
-// All registered memory of the fabric, found by STag (which is lkey and rkey)
-// in constant time. spec/iwarp.md §4.4.
+// All registered memory of an in-process fabric, found by key (in iWARP the
+// STag; it is lkey and rkey) in constant time. spec/iwarp.md §4.4.
 //
 // Any thread. A thread that reads or writes registered memory on behalf of a
 // peer holds a MrPin meanwhile; Deregister and InvalidateRemote first bar new
@@ -9,8 +9,8 @@
 // An STag is the slot's index and a random key, scrambled by a bijection with
 // random keys of its own, so that STags are sparse and none follows from
 // another; a slot comes back only after all that were freed before it.
-#ifndef RTRS_FABRIC_SOFTIWARP_STAG_TABLE_H_
-#define RTRS_FABRIC_SOFTIWARP_STAG_TABLE_H_
+#ifndef RTRS_FABRIC_REGION_TABLE_H_
+#define RTRS_FABRIC_REGION_TABLE_H_
 
 #include <array>
 #include <atomic>
@@ -24,7 +24,7 @@
 #include "rtrs/base/random.h"
 #include "rtrs/fabric/fabric.h"
 
-namespace rtrs::fabric::softiwarp {
+namespace rtrs::fabric {
 
 // A slot of the table. Owned by it.
 struct MrSlot {
@@ -67,9 +67,9 @@ enum class MrCheck {
   kBounds,     // not all within the region
 };
 
-class StagTable {
+class RegionTable {
  public:
-  explicit StagTable(Random* random);
+  explicit RegionTable(Random* random);
 
   absl::StatusOr<uint32_t> Register(void* address, size_t length,
                                     uint32_t access, uint32_t pd);
@@ -124,6 +124,6 @@ class StagTable {
   uint32_t free_tail_ ABSL_GUARDED_BY(mutex_) = kNone;
 };
 
-}  // namespace rtrs::fabric::softiwarp
+}  // namespace rtrs::fabric
 
-#endif  // RTRS_FABRIC_SOFTIWARP_STAG_TABLE_H_
+#endif  // RTRS_FABRIC_REGION_TABLE_H_

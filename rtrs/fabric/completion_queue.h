@@ -1,10 +1,10 @@
-// A completion queue in memory: a ring of fixed size. One thread, that of its
-// channel. spec/iwarp.md §4.6.
+// A completion queue in memory: a ring of fixed size, of the in-process
+// fabrics. One thread at a time. spec/iwarp.md §4.6.
 //
 // A completion carries how many slots of its queue pair's work queue come free
 // when it is polled, as on hardware.
-#ifndef RTRS_FABRIC_SOFTIWARP_COMPLETION_QUEUE_H_
-#define RTRS_FABRIC_SOFTIWARP_COMPLETION_QUEUE_H_
+#ifndef RTRS_FABRIC_COMPLETION_QUEUE_H_
+#define RTRS_FABRIC_COMPLETION_QUEUE_H_
 
 #include <cstdint>
 #include <functional>
@@ -12,7 +12,7 @@
 
 #include "rtrs/fabric/fabric.h"
 
-namespace rtrs::fabric::softiwarp {
+namespace rtrs::fabric {
 
 class Cq : public CompletionQueue {
  public:
@@ -43,6 +43,6 @@ class Cq : public CompletionQueue {
   std::function<void(Cq*)> destroyed_;
 };
 
-}  // namespace rtrs::fabric::softiwarp
+}  // namespace rtrs::fabric
 
-#endif  // RTRS_FABRIC_SOFTIWARP_COMPLETION_QUEUE_H_
+#endif  // RTRS_FABRIC_COMPLETION_QUEUE_H_

@@ -1,5 +1,5 @@
 // Memory regions: keys, bounds, domains, deregistration.
-#include "rtrs/fabric/softiwarp/stag_table.h"
+#include "rtrs/fabric/region_table.h"
 
 #include <gtest/gtest.h>
 
@@ -8,12 +8,12 @@
 #include <thread>
 #include <vector>
 
-namespace rtrs::fabric::softiwarp {
+namespace rtrs::fabric {
 namespace {
 
 constexpr uint32_t kPd = 1;
 
-class StagTableTest : public ::testing::Test {
+class RegionTableTest : public ::testing::Test {
  protected:
   uint64_t base() const { return reinterpret_cast<uint64_t>(memory_); }
   uint32_t Register(uint32_t access = kLocalWrite | kRemoteWrite) {
@@ -21,11 +21,11 @@ class StagTableTest : public ::testing::Test {
   }
 
   SeededRandom random_{7};
-  StagTable table_{&random_};
+  RegionTable table_{&random_};
   uint8_t memory_[4096];
 };
 
-TEST_F(StagTableTest, AllBytesOfARegionAndNoOthers) {
+TEST_F(RegionTableTest, AllBytesOfARegionAndNoOthers) {
   const uint32_t stag = Register();
   const auto check = [&](uint64_t address, uint64_t length) {
     return table_.Check(stag, kPd, address, length, kRemoteWrite);
@@ -40,7 +40,7 @@ TEST_F(StagTableTest, AllBytesOfARegionAndNoOthers) {
   EXPECT_EQ(check(0, 1), MrCheck::kBounds);
 }
 
-TEST_F(StagTableTest, SumsThatWrapAreRefused) {
+TEST_F(RegionTableTest, SumsThatWrapAreRefused) {
   const uint32_t stag = Register();
   const auto check = [&](uint64_t address, uint64_t length) {
     return table_.Check(stag, kPd, address, length, kRemoteWrite);
@@ -52,7 +52,7 @@ TEST_F(StagTableTest, SumsThatWrapAreRefused) {
   EXPECT_EQ(check(base() + 8, 0 - base()), MrCheck::kWraps);
 }
 
-TEST_F(StagTableTest, RightsAndDomainsAreKept) {
+TEST_F(RegionTableTest, RightsAndDomainsAreKept) {
   const uint32_t read_only = Register(0);
   EXPECT_EQ(table_.Check(read_only, kPd, base(), 1, 0), MrCheck::kOk);
   EXPECT_EQ(table_.Check(read_only, kPd, base(), 1, kLocalWrite),
@@ -64,7 +64,7 @@ TEST_F(StagTableTest, RightsAndDomainsAreKept) {
             MrCheck::kForeignPd);
 }
 
-TEST_F(StagTableTest, DeadAndInventedKeysAreUnknown) {
+TEST_F(RegionTableTest, DeadAndInventedKeysAreUnknown) {
   const uint32_t stag = Register();
   table_.Deregister(stag);
   EXPECT_EQ(table_.Check(stag, kPd, base(), 1, 0), MrCheck::kUnknown);
@@ -75,7 +75,7 @@ TEST_F(StagTableTest, DeadAndInventedKeysAreUnknown) {
   }
 }
 
-TEST_F(StagTableTest, KeysAreDistinctAndNotReusedSoon) {
+TEST_F(RegionTableTest, KeysAreDistinctAndNotReusedSoon) {
   std::set<uint32_t> seen;
   for (int i = 0; i < 20000; ++i) {
     const uint32_t stag = Register();
@@ -87,7 +87,7 @@ TEST_F(StagTableTest, KeysAreDistinctAndNotReusedSoon) {
   }
 }
 
-TEST_F(StagTableTest, ManyRegionsLiveAtOnce) {
+TEST_F(RegionTableTest, ManyRegionsLiveAtOnce) {
   std::vector<uint32_t> stags;
   for (int i = 0; i < 20000; ++i) stags.push_back(Register());
   for (uint32_t stag : stags) {
@@ -97,7 +97,7 @@ TEST_F(StagTableTest, ManyRegionsLiveAtOnce) {
   for (uint32_t stag : stags) table_.Deregister(stag);
 }
 
-TEST_F(StagTableTest, InvalidationEndsRemoteAccessOnly) {
+TEST_F(RegionTableTest, InvalidationEndsRemoteAccessOnly) {
   const uint32_t stag = Register();
   EXPECT_EQ(table_.InvalidateRemote(stag, kPd + 1), MrCheck::kForeignPd);
   EXPECT_EQ(table_.InvalidateRemote(stag, kPd), MrCheck::kOk);
@@ -110,12 +110,12 @@ TEST_F(StagTableTest, InvalidationEndsRemoteAccessOnly) {
   EXPECT_EQ(table_.InvalidateRemote(stag ^ 0x1234, kPd), MrCheck::kUnknown);
 }
 
-TEST_F(StagTableTest, EmptyAndWrappingRegionsAreRefused) {
+TEST_F(RegionTableTest, EmptyAndWrappingRegionsAreRefused) {
   EXPECT_FALSE(table_.Register(memory_, 0, 0, kPd).ok());
   EXPECT_FALSE(table_.Register(memory_, ~size_t{0}, 0, kPd).ok());
 }
 
-TEST_F(StagTableTest, DeregistrationWaitsForThePlacementInFlight) {
+TEST_F(RegionTableTest, DeregistrationWaitsForThePlacementInFlight) {
   const uint32_t stag = Register();
   MrPin pin;
   ASSERT_EQ(table_.Pin(stag, kPd, base(), 8, kRemoteWrite, &pin), MrCheck::kOk);
@@ -134,7 +134,7 @@ TEST_F(StagTableTest, DeregistrationWaitsForThePlacementInFlight) {
   EXPECT_TRUE(gone);
 }
 
-TEST_F(StagTableTest, ThreadsNeverPlaceIntoWhatIsDeregistered) {
+TEST_F(RegionTableTest, ThreadsNeverPlaceIntoWhatIsDeregistered) {
   std::atomic<uint32_t> current{0};
   std::atomic<bool> stop{false};
   std::atomic<bool> registered{false};
@@ -160,4 +160,4 @@ TEST_F(StagTableTest, ThreadsNeverPlaceIntoWhatIsDeregistered) {
 }
 
 }  // namespace
-}  // namespace rtrs::fabric::softiwarp
+}  // namespace rtrs::fabric

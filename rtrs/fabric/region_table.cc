@@ -1,4 +1,4 @@
-#include "rtrs/fabric/softiwarp/stag_table.h"
+#include "rtrs/fabric/region_table.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "rtrs/base/errno_status.h"
 
-namespace rtrs::fabric::softiwarp {
+namespace rtrs::fabric {
 namespace {
 
 constexpr unsigned kShift = 15;
@@ -20,26 +20,27 @@ uint32_t InverseOf(uint32_t odd) {
 
 }  // namespace
 
-StagTable::StagTable(Random* random) : random_(random), add_(random->Uint32()) {
+RegionTable::RegionTable(Random* random)
+    : random_(random), add_(random->Uint32()) {
   for (int i = 0; i < 2; ++i) {
     multiply_[i] = random->Uint32() | 1;
     inverse_[i] = InverseOf(multiply_[i]);
   }
 }
 
-uint32_t StagTable::Scramble(uint32_t v) const {
+uint32_t RegionTable::Scramble(uint32_t v) const {
   v = (v + add_) * multiply_[0];
   v ^= v >> kShift;
   return v * multiply_[1];
 }
 
-uint32_t StagTable::Unscramble(uint32_t stag) const {
+uint32_t RegionTable::Unscramble(uint32_t stag) const {
   uint32_t v = stag * inverse_[1];
   v ^= v >> kShift ^ v >> (2 * kShift);
   return v * inverse_[0] - add_;
 }
 
-MrSlot* StagTable::SlotOf(uint32_t stag, uint32_t* key) const {
+MrSlot* RegionTable::SlotOf(uint32_t stag, uint32_t* key) const {
   const uint32_t v = Unscramble(stag);
   const uint32_t index = v & ((1 << kIndexBits) - 1);
   *key = v >> kIndexBits;
@@ -47,7 +48,7 @@ MrSlot* StagTable::SlotOf(uint32_t stag, uint32_t* key) const {
   return chunk == nullptr ? nullptr : &(*chunk)[index & (kChunkSize - 1)];
 }
 
-absl::StatusOr<uint32_t> StagTable::TakeSlot() {
+absl::StatusOr<uint32_t> RegionTable::TakeSlot() {
   // A fresh chunk is used up before anything is used again, so that even a
   // table with few regions does not reuse its STags soon.
   const bool reuse =
@@ -72,8 +73,8 @@ absl::StatusOr<uint32_t> StagTable::TakeSlot() {
   return used_++;
 }
 
-absl::StatusOr<uint32_t> StagTable::Register(void* address, size_t length,
-                                             uint32_t access, uint32_t pd) {
+absl::StatusOr<uint32_t> RegionTable::Register(void* address, size_t length,
+                                               uint32_t access, uint32_t pd) {
   const auto base = reinterpret_cast<uint64_t>(address);
   if (length == 0 || base + length < base) {
     return absl::InvalidArgumentError(
@@ -105,7 +106,7 @@ absl::StatusOr<uint32_t> StagTable::Register(void* address, size_t length,
   return stag;
 }
 
-void StagTable::WaitUnpinned(const MrSlot& slot) {
+void RegionTable::WaitUnpinned(const MrSlot& slot) {
   // Pins last as long as a copy of some kilobytes.
   for (int spins = 0; (slot.state.load(std::memory_order_acquire) & kPins) != 0;
        ++spins) {
@@ -113,7 +114,7 @@ void StagTable::WaitUnpinned(const MrSlot& slot) {
   }
 }
 
-void StagTable::Deregister(uint32_t stag) {
+void RegionTable::Deregister(uint32_t stag) {
   uint32_t key;
   MrSlot* slot = SlotOf(stag, &key);
   slot->state.fetch_and(kPins, std::memory_order_acq_rel);
@@ -130,8 +131,8 @@ void StagTable::Deregister(uint32_t stag) {
   free_tail_ = index;
 }
 
-MrCheck StagTable::Pin(uint32_t stag, uint32_t pd, uint64_t address,
-                       uint64_t length, uint32_t access, MrPin* pin) {
+MrCheck RegionTable::Pin(uint32_t stag, uint32_t pd, uint64_t address,
+                         uint64_t length, uint32_t access, MrPin* pin) {
   uint32_t key;
   MrSlot* slot = SlotOf(stag, &key);
   if (slot == nullptr) return MrCheck::kUnknown;
@@ -153,7 +154,7 @@ MrCheck StagTable::Pin(uint32_t stag, uint32_t pd, uint64_t address,
   return MrCheck::kOk;
 }
 
-MrCheck StagTable::InvalidateRemote(uint32_t stag, uint32_t pd) {
+MrCheck RegionTable::InvalidateRemote(uint32_t stag, uint32_t pd) {
   uint32_t key;
   MrSlot* slot = SlotOf(stag, &key);
   if (slot == nullptr) return MrCheck::kUnknown;
@@ -171,4 +172,4 @@ MrCheck StagTable::InvalidateRemote(uint32_t stag, uint32_t pd) {
   return MrCheck::kOk;
 }
 
-}  // namespace rtrs::fabric::softiwarp
+}  // namespace rtrs::fabric

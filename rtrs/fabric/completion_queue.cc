@@ -1,9 +1,9 @@
-#include "rtrs/fabric/softiwarp/completion_queue.h"
+#include "rtrs/fabric/completion_queue.h"
 
 #include <bit>
 #include <utility>
 
-namespace rtrs::fabric::softiwarp {
+namespace rtrs::fabric {
 
 Cq::Cq(uint32_t entries, std::function<void(Cq*)> destroyed)
     : ring_(std::bit_ceil(uint64_t{entries})),
@@ -41,4 +41,4 @@ void Cq::Forget(const QueuePair* qp) {
   tail_ = kept;
 }
 
-}  // namespace rtrs::fabric::softiwarp
+}  // namespace rtrs::fabric

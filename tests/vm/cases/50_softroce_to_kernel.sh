@@ -1,0 +1,31 @@
+# limit: 420
+# Our plugin in a network namespace without an RDMA device, RoCEv2 inside its
+# process, and the kernel's server on soft RoCE at the other end of a cable.
+ram_disk
+cached_disk cache0
+cable_up 4200
+kernel_server always_invalidate=Y
+softroce_plugin "$cable0" 1234 /dev/cache0
+nbd_attach -C 2
+exercise /dev/nbd0 /dev/cache0
+filesystem /dev/nbd0
+nbd_detach
+plugin_stop
+kernel_server_stop
+# Small packets, IPv6, one key for ever.
+cable_mtu 1500
+kernel_server always_invalidate=N
+softroce_plugin "$cable0_6" 1234 /dev/ram0
+nbd_attach
+exercise /dev/nbd0 /dev/ram0
+nbd_detach
+plugin_stop
+# Each way loses one packet in a hundred.
+cable_loss 1%
+softroce_plugin "$cable0" 1234 /dev/ram0
+nbd_attach
+exercise /dev/nbd0 /dev/ram0
+nbd_detach
+plugin_stop
+kernel_server_stop
+cable_down
