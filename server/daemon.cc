@@ -29,7 +29,9 @@ Daemon::Daemon(const DaemonOptions& options)
     : options_(options),
       shutdown_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
       paths_(options.dev_search_path),
-      registry_(rtrs::Random::System()->Uint64()),
+      verifier_secret_(VerifierSecret::System()),
+      registry_(verifier_secret_.value(),
+                [this] { verifier_secret_.Forget(); }),
       opener_(&paths_, &registry_, options.io, "/sys") {}
 
 Daemon::~Daemon() { Finish(); }

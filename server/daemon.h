@@ -22,6 +22,7 @@
 #include "server/rnbd_handler.h"
 #include "server/storage_engines.h"
 #include "server/unique_fd.h"
+#include "server/verifier_secret.h"
 
 namespace rnbd::server {
 
@@ -60,6 +61,7 @@ class Daemon {
   const UniqueFd shutdown_;  // eventfd
   std::vector<std::unique_ptr<rtrs::fabric::Fabric>> fabrics_;
   ExportPath paths_;
+  const VerifierSecret verifier_secret_;
   DeviceRegistry registry_;
   ExportOpener opener_;
   std::unique_ptr<StorageEngines> engines_;

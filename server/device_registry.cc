@@ -36,7 +36,9 @@ absl::StatusOr<std::shared_ptr<SharedDevice>> DeviceRegistry::Admit(
     const std::string& session_name) {
   rtrs::MutexLock lock(&mutex_);
   std::shared_ptr<SharedDevice>& device = devices_[key];
-  if (device == nullptr) device = std::make_shared<SharedDevice>(key);
+  if (device == nullptr) {
+    device = std::make_shared<SharedDevice>(key, &on_sync_failure_);
+  }
   const size_t allowed = mode == wire::AccessMode::kMigration ? 2 : 1;
   if (Writes(mode) && device->writers_.size() >= allowed) {
     return rtrs::ErrnoError(

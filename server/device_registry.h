@@ -8,8 +8,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -38,7 +40,10 @@ struct DeviceKey {
 // One device, shared by the sessions that have it open.
 class SharedDevice {
  public:
-  explicit SharedDevice(const DeviceKey& key) : key_(key) {}
+  // `on_sync_failure` may be empty; outlives the device.
+  SharedDevice(const DeviceKey& key,
+               const std::function<void()>* on_sync_failure)
+      : key_(key), on_sync_failure_(on_sync_failure) {}
   const DeviceKey& key() const { return key_; }
 
   // How often writes could not be brought to stable storage. The kernel tells
@@ -49,12 +54,14 @@ class SharedDevice {
   }
   void CountSyncFailure() {
     sync_failures_.fetch_add(1, std::memory_order_acq_rel);
+    if (*on_sync_failure_) (*on_sync_failure_)();
   }
 
  private:
   friend class DeviceRegistry;
 
   const DeviceKey key_;
+  const std::function<void()>* const on_sync_failure_;
   std::atomic<uint64_t> sync_failures_{0};
   // The following are guarded by the registry's mutex.
   uint32_t opens_ = 0;
@@ -64,8 +71,11 @@ class SharedDevice {
 // Any thread.
 class DeviceRegistry {
  public:
-  // `secret`: random, once per server start.
-  explicit DeviceRegistry(uint64_t secret) : secret_(secret) {}
+  // `secret`: VerifierSecret. `on_sync_failure` is called by any thread, and
+  // outlives the devices.
+  explicit DeviceRegistry(uint64_t secret,
+                          std::function<void()> on_sync_failure = nullptr)
+      : secret_(secret), on_sync_failure_(std::move(on_sync_failure)) {}
 
   // Admits an open in `mode`: ro always, rw if nobody writes, migration if at
   // most one does; else EPERM.
@@ -76,7 +86,7 @@ class DeviceRegistry {
   void Release(const std::shared_ptr<SharedDevice>& device,
                wire::AccessMode mode, const std::string& session_name);
 
-  // Never 0; changes with the start of the server, with `incarnation` (the
+  // Never 0; changes with the secret, with `incarnation` (the
   // file's birth, the device's sequence number) and with every failure to
   // bring writes to stable storage.
   uint64_t WriteVerifier(const SharedDevice& device,
@@ -84,6 +94,7 @@ class DeviceRegistry {
 
  private:
   const uint64_t secret_;
+  const std::function<void()> on_sync_failure_;
   rtrs::Mutex mutex_;
   // Devices that are open, and those that were and had failures.
   absl::flat_hash_map<DeviceKey, std::shared_ptr<SharedDevice>> devices_
