@@ -136,7 +136,9 @@ void BlockingSessionImpl::LeaveRole(WakeList* wake) {
     return;
   }
   poller_ = false;
-  async_waits_ = async_in_flight_ > 0;
+  // Nobody calls while no path is up, and somebody has to connect them.
+  async_waits_ =
+      async_in_flight_ > 0 || session_->state() == SessionState::kDisconnected;
   if (async_waits_) Signal(housekeeper_kick_fd_);
 }
 

@@ -271,6 +271,7 @@ TEST_F(BlockingSessionTest, HousekeeperSendsHeartbeats) {
 }
 
 TEST_F(BlockingSessionTest, ObserverHearsOfALossWhileIdle) {
+  options_.reconnect_delay_min = options_.reconnect_delay_max = absl::Hours(1);
   auto session = Open();
   ASSERT_NE(session, nullptr);
   Event lost;
@@ -287,6 +288,66 @@ TEST_F(BlockingSessionTest, ObserverHearsOfALossWhileIdle) {
   Request* const requests[] = {&read.request};
   session->Run(requests, Later());
   EXPECT_EQ(read.request.error, ECONNABORTED);
+}
+
+TEST_F(BlockingSessionTest, LostPathComesBackWithoutAnyCall) {
+  options_.heartbeat_interval = absl::Milliseconds(10);  // moves the server
+  options_.heartbeat_missed_max = 1000000;
+  auto session = Open();
+  ASSERT_NE(session, nullptr);
+  Event back;
+  session->SetStateCallback([&back](SessionState state, const absl::Status&) {
+    if (state == SessionState::kConnected) back.Notify();
+  });
+  TestRequest lost(Direction::kRead, 512);
+  Command([this] { answer_ = false; });
+  std::thread caller([&] {
+    Request* const request = &lost.request;
+    session->Run({&request, 1}, Later());
+  });
+  while (true) {  // until the request is there
+    bool there = false;
+    Command([this, &there] { there = !server_.requests.empty(); });
+    if (there) break;
+  }
+  Command([this] { fabric::LoopbackFabric::Cut(server_.qp(0, 1)); });
+  caller.join();
+  EXPECT_EQ(lost.request.error, ECONNABORTED);
+  EXPECT_TRUE(back.Wait());
+  EXPECT_EQ(session->generation(), 2u);
+  session->SetStateCallback(nullptr);
+}
+
+TEST_F(BlockingSessionTest, PathsChangeBesideCalls) {
+  FakeServer::Config config;
+  FakeServer second(fabric_.inner(), "127.0.0.2", config);
+  fabric_.step = [this, &second] {
+    while (second.Step()) {
+    }
+    return Serve();
+  };
+  auto session = Open();
+  ASSERT_NE(session, nullptr);
+  std::atomic<bool> stop = false;
+  std::thread caller([&] {
+    while (!stop) {
+      TestRequest read(Direction::kRead, 512);
+      Request* const request = &read.request;
+      session->Run({&request, 1}, Later());
+      EXPECT_EQ(read.request.error, 0);
+    }
+  });
+  const PathSpec spec = *ParsePathSpec("ip:127.0.0.2", second.port());
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_TRUE(session->ChangePath(PathChange::kAdd, spec).ok());
+    EXPECT_EQ(session->paths().size(), 2u);
+    EXPECT_TRUE(session->ChangePath(PathChange::kRemove, spec).ok());
+    EXPECT_EQ(session->paths().size(), 1u);
+  }
+  stop = true;
+  caller.join();
+  session.reset();
+  fabric_.step = [this] { return Serve(); };
 }
 
 TEST_F(BlockingSessionTest, DestructionDisconnectsEveryConnection) {
