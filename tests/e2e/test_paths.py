@@ -77,3 +77,21 @@ def test_the_only_link_cut(env):
     bridge.wait_for_paths(0)
     links.restore(0)
     wait_for_progress(clients)
+
+
+def test_server_killed_and_started_again(env):
+    _, bridge, clients = _run(env, 2)
+    for _ in range(3):
+        bridge.server.kill()
+        bridge.start_server()
+        wait_for_progress(clients)
+    bridge.wait_for_paths(2)
+
+
+def test_server_stopped_and_started_again(env):
+    """In order, under load: nobody gets an error."""
+    _, bridge, clients = _run(env, 2)
+    for _ in range(3):
+        bridge.server.stop()
+        bridge.start_server()
+        wait_for_progress(clients)

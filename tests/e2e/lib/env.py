@@ -54,9 +54,9 @@ class Nbdkit(Process):
         super().__init__('nbdkit', command, env.log_path('nbdkit'),
                          env=env.variables(preloaded=True))
         # It listens, and writes a pid file, before the plugin has connected; it greets after.
-        wait_until(self._greets, 'greeting from nbdkit', self)
+        wait_until(self.greets, 'greeting from nbdkit', self)
 
-    def _greets(self):
+    def greets(self):
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(PATIENCE)
             try:

@@ -14,6 +14,7 @@ Exit codes: 1 the disk is wrong, 2 an I/O error though nbdkit lives, 3 nbdkit is
 
 import os
 import random
+import signal
 import struct
 import sys
 
@@ -97,13 +98,18 @@ class JournalClient:
                 self._acknowledged[block] = number
 
     def work(self):
-        while True:
+        """Until SIGTERM."""
+        stopped = []
+        signal.signal(signal.SIGTERM, lambda *_: stopped.append(True))
+        while not stopped:
             self._write(self._random.sample(self._blocks, DEPTH))
             if self._random.random() < 0.3:
                 block = self._random.choice(self._blocks)
                 self._check(block, [self._acknowledged[block]])
             if self._random.random() < 0.1:
                 self._handle.flush()
+
+        self._handle.shutdown()
 
     def connected(self):
         return not (self._handle.aio_is_dead() or self._handle.aio_is_closed())

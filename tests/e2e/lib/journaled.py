@@ -3,7 +3,7 @@
 import sys
 
 from . import journal_client
-from .checks import check
+from .checks import check, check_equal
 from .process import Process, wait_until
 
 BLOCKS = 200
@@ -31,6 +31,10 @@ class Client:
                    self._slot * BLOCKS, BLOCKS, self.journal,
                    self._env.random.randrange(1 << 32)]
         self.process = Process(self.name, command, self._env.log_path(self.name))
+
+    def stop(self):
+        """It says goodbye to nbdkit."""
+        check_equal(self.process.stop(), 0, f'exit code of {self.name}')
 
     def written(self):
         return self.journal.stat().st_size if self.journal.exists() else 0
