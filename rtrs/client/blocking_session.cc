@@ -129,8 +129,11 @@ void BlockingSessionImpl::OnSessionState(SessionState state,
   generation_.store(session_->generation(), std::memory_order_release);
   state_.store(state, std::memory_order_release);
   why_ = why;
+  if (state == SessionState::kConnected) {
+    MutexLock lock(&limits_mu_);
+    limits_ = session_->limits();
+  }
   MutexLock lock(&callback_mu_);
-  if (state == SessionState::kConnected) limits_ = session_->limits();
   if (callback_) callback_(state, why);
 }
 

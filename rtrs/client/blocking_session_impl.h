@@ -45,7 +45,7 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
     return state_.load(std::memory_order_acquire);
   }
   SessionLimits limits() const override {
-    MutexLock lock(&callback_mu_);
+    MutexLock lock(&limits_mu_);
     return limits_;
   }
   uint32_t generation() const override {
@@ -128,8 +128,10 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
   std::atomic<SessionState> state_{SessionState::kIdle};
   std::atomic<uint32_t> generation_{1};
   absl::Status why_;  // of the last state, while connecting and closing
-  mutable Mutex callback_mu_;
-  SessionLimits limits_ ABSL_GUARDED_BY(callback_mu_);
+  // Apart from the callback's: a callback may wait for who asks for them.
+  mutable Mutex limits_mu_;
+  SessionLimits limits_ ABSL_GUARDED_BY(limits_mu_);
+  Mutex callback_mu_;
   std::function<void(SessionState, const absl::Status&)> callback_
       ABSL_GUARDED_BY(callback_mu_);
 

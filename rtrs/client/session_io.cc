@@ -58,7 +58,10 @@ bool SessionImpl::TrySend(Request* request) {
     Finish(request, ECONNABORTED, true);
     return true;
   }
-  if (absl::Status s = CheckRequestSize(*request, path->limits()); !s.ok()) {
+  // A path may take more than the session was opened with.
+  PathLimits limits = path->limits();
+  limits.max_io_size = limits_.max_io_size;
+  if (absl::Status s = CheckRequestSize(*request, limits); !s.ok()) {
     RTRS_LOG_EVERY(warn, absl::Seconds(5), "session {}: {}", options_.sessname,
                    s);
     Finish(request, ErrnoOf(s), true);

@@ -405,6 +405,22 @@ TEST_F(SessionFailoverTest, ServerComesBackWithAnotherDepthAndChunkSize) {
   EXPECT_EQ(larger.request.error, 0);
 }
 
+TEST_F(SessionFailoverTest, LargerPathDoesNotRaiseTheLimit) {
+  options_.mp_policy = MultipathPolicy::kRoundRobin;
+  first_ = AddServer("127.0.0.1", {.max_io_size = 4096});
+  second_ = AddServer("127.0.0.2", {.max_io_size = 8192});
+  Connect();
+  ASSERT_EQ(ConnectedPaths(), 2u);
+  for (int i = 0; i < 2; ++i) {
+    TestRequest large(Direction::kWrite, 8192);
+    Submit(&large);
+    EXPECT_EQ(large.request.error, EMSGSIZE);
+    TestRequest fits(Direction::kWrite, 4096);
+    Submit(&fits);
+    EXPECT_EQ(fits.request.error, 0);
+  }
+}
+
 TEST_F(SessionFailoverTest, PathThatFailedAtTheStartIsTriedAgain) {
   first_ = AddServer("127.0.0.1");
   second_ = AddServer("127.0.0.2");
