@@ -12,7 +12,7 @@ rxe eth0
 modprobe ib_uverbs
 modprobe rdma_ucm
 ram_disk
-kernel_server
+kernel_server always_invalidate=N
 post kernel
 await kernel-done 900
 kernel_server_stop
