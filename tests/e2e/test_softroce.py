@@ -32,7 +32,8 @@ def _nbdkit(env, server, source, **kwargs):
 def _fio_verify(env, nbdkit, *options):
     env.run('fio', '--name=verify', '--ioengine=nbd', f'--uri={nbdkit.uri()}', '--rw=randwrite',
             '--bsrange=512-128k', '--blockalign=512', '--iodepth=16', '--size=24m',
-            '--verify=crc32c', '--verify_fatal=1', '--randseed=7', *options)
+            '--verify=crc32c', '--verify_fatal=1', '--verify_state_save=0', '--randseed=7',
+            *options)
 
 
 def test_data_comes_back(env):
@@ -222,7 +223,7 @@ def _over_cable(env, mtu, percent):
                    'size by nbdkit', nbdkit)
         env.run('fio', '--name=verify', '--ioengine=nbd', f'--uri={uri}', '--rw=randwrite',
                 '--bsrange=512-128k', '--blockalign=512', '--iodepth=16', '--size=16m',
-                '--verify=crc32c', '--verify_fatal=1', '--randseed=7')
+                '--verify=crc32c', '--verify_fatal=1', '--verify_state_save=0', '--randseed=7')
         check_equal(nbdkit.stop(), 0, 'exit code of nbdkit')
         check_equal(server.stop(), 0, 'exit code of rnbd-server')
     finally:

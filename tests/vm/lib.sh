@@ -195,12 +195,19 @@ cable_down() {
   [[ ! -e /run/netns/cable ]] || ip netns del cable
 }
 
+# show_if_failed FILE: when the case fails, its log ends with that of FILE.
+show_if_failed() {
+  # shellcheck disable=SC2064
+  trap "(( \$? == 0 )) || tail -n 40 '$1' >&2" EXIT
+}
+
 # softroce_plugin ADDRESS PORT DEVICE: as plugin, in the namespace.
 softroce_plugin() {
   rm -f /run/rnbd.sock
-  ip netns exec cable nbdkit -f -U /run/rnbd.sock \
+  show_if_failed /tmp/softroce-plugin
+  ip netns exec cable nbdkit -v -f -U /run/rnbd.sock \
     "$build/nbdkit-plugin/nbdkit-rnbd-plugin.so" sessname=vm "path=ip:$1" \
-    "dest_port=$2" fabric=softroce "device_path=$3" &
+    "dest_port=$2" fabric=softroce "device_path=$3" 2> /tmp/softroce-plugin &
   nbdkit_pid=$!
-  until_true 60 nbdinfo --size nbd+unix:///?socket=/run/rnbd.sock
+  until_true nbdinfo --size "$nbd_uri"
 }

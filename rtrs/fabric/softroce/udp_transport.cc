@@ -60,6 +60,8 @@ class UdpSocket : public DatagramSocket {
     } else {
       SetOption(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DO);
       SetOption(fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
+      // Kernels and NICs leave the UDP checksum out; there is the ICRC.
+      SetOption(fd, SOL_UDP, UDP_NO_CHECK6_RX, 1);
     }
     EnlargeBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF);
     EnlargeBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF);

@@ -1,4 +1,3 @@
-# limit: 420
 # Our plugin in a network namespace without an RDMA device, RoCEv2 inside its
 # process, and the kernel's server on soft RoCE at the other end of a cable.
 ram_disk
