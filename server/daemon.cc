@@ -28,10 +28,9 @@ constexpr int kControlThreads = 4;
 Daemon::Daemon(const DaemonOptions& options)
     : options_(options),
       shutdown_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
+      losses_(LossRecord::DefaultDirectory()),
       paths_(options.dev_search_path),
-      verifier_secret_(VerifierSecret::System()),
-      registry_(verifier_secret_.value(),
-                [this] { verifier_secret_.Forget(); }),
+      registry_(VerifierSecret(losses_), &losses_),
       opener_(&paths_, &registry_, options.io, "/sys") {}
 
 Daemon::~Daemon() { Finish(); }

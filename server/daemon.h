@@ -19,10 +19,10 @@
 #include "server/device_registry.h"
 #include "server/export_opener.h"
 #include "server/export_path.h"
+#include "server/loss_record.h"
 #include "server/rnbd_handler.h"
 #include "server/storage_engines.h"
 #include "server/unique_fd.h"
-#include "server/verifier_secret.h"
 
 namespace rnbd::server {
 
@@ -48,6 +48,9 @@ class Daemon {
   // Stops everything. Only when shutdown_fd() is readable.
   void Finish();
 
+  // To be called every few seconds: notices devices that change their size.
+  void LookAtSizes() const { opener_.LookAtSizes(); }
+
   rtrs::server::Server::Stats stats() const { return server_->stats(); }
 
  private:
@@ -60,8 +63,8 @@ class Daemon {
   const DaemonOptions options_;
   const UniqueFd shutdown_;  // eventfd
   std::vector<std::unique_ptr<rtrs::fabric::Fabric>> fabrics_;
+  LossRecord losses_;
   ExportPath paths_;
-  const VerifierSecret verifier_secret_;
   DeviceRegistry registry_;
   ExportOpener opener_;
   std::unique_ptr<StorageEngines> engines_;

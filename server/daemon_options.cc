@@ -168,6 +168,19 @@ void AddOptions(CLI::App* app, DaemonOptions* options, uint16_t* port,
             "give out a fresh key to the memory of a request with each "
             "response, as the kernel's server does by default; without, a "
             "session's keys last as long as it does [no]");
+  app->add_option_function<double>(
+         "--heartbeat_interval",
+         [&server](double seconds) {
+           if (!(seconds >= 0.1 && seconds <= 60)) {
+             throw CLI::ValidationError(
+                 "--heartbeat_interval",
+                 absl::StrCat(seconds, " is not in 0.1 ... 60 seconds"));
+           }
+           server.heartbeat_interval = absl::Seconds(seconds);
+         },
+         "how often a client that is silent is asked whether it lives; it is "
+         "given up after seven times that [5]")
+      ->type_name("SECONDS");
   app->add_option("--workers", server.workers, "threads that serve requests")
       ->type_name("NUMBER")
       ->capture_default_str();

@@ -23,12 +23,10 @@ bool Writes(wire::AccessMode mode) { return mode != wire::AccessMode::kRo; }
 
 }  // namespace
 
-DeviceKey DeviceKey::Of(const struct stat& st, bool block_device) {
-  DeviceKey key;
-  key.block_device = block_device;
-  key.device = block_device ? st.st_rdev : st.st_dev;
-  key.inode = block_device ? 0 : st.st_ino;
-  return key;
+void SharedDevice::CountSyncFailure() {
+  const uint64_t before =
+      sync_failures_.fetch_add(1, std::memory_order_acq_rel);
+  losses_->Add(key_, before + 1);
 }
 
 absl::StatusOr<std::shared_ptr<SharedDevice>> DeviceRegistry::Admit(
@@ -36,9 +34,7 @@ absl::StatusOr<std::shared_ptr<SharedDevice>> DeviceRegistry::Admit(
     const std::string& session_name) {
   rtrs::MutexLock lock(&mutex_);
   std::shared_ptr<SharedDevice>& device = devices_[key];
-  if (device == nullptr) {
-    device = std::make_shared<SharedDevice>(key, &on_sync_failure_);
-  }
+  if (device == nullptr) device = std::make_shared<SharedDevice>(key, losses_);
   const size_t allowed = mode == wire::AccessMode::kMigration ? 2 : 1;
   if (Writes(mode) && device->writers_.size() >= allowed) {
     return rtrs::ErrnoError(

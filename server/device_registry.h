@@ -4,14 +4,10 @@
 #ifndef SERVER_DEVICE_REGISTRY_H_
 #define SERVER_DEVICE_REGISTRY_H_
 
-#include <sys/stat.h>
-
 #include <atomic>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -19,31 +15,16 @@
 #include "absl/status/statusor.h"
 #include "rtrs/base/mutex.h"
 #include "rtrs/wire/rnbd_messages.h"
+#include "server/device_key.h"
+#include "server/loss_record.h"
 
 namespace rnbd::server {
-
-// A block device by its number, a regular file by file system and inode.
-struct DeviceKey {
-  static DeviceKey Of(const struct stat& st, bool block_device);
-
-  bool block_device = false;
-  uint64_t device = 0;
-  uint64_t inode = 0;
-
-  friend bool operator==(const DeviceKey&, const DeviceKey&) = default;
-  template <typename H>
-  friend H AbslHashValue(H h, const DeviceKey& k) {
-    return H::combine(std::move(h), k.block_device, k.device, k.inode);
-  }
-};
 
 // One device, shared by the sessions that have it open.
 class SharedDevice {
  public:
-  // `on_sync_failure` may be empty; outlives the device.
-  SharedDevice(const DeviceKey& key,
-               const std::function<void()>* on_sync_failure)
-      : key_(key), on_sync_failure_(on_sync_failure) {}
+  SharedDevice(const DeviceKey& key, LossRecord* losses)
+      : key_(key), losses_(losses), sync_failures_(losses->Count(key)) {}
   const DeviceKey& key() const { return key_; }
 
   // How often writes could not be brought to stable storage. The kernel tells
@@ -52,17 +33,16 @@ class SharedDevice {
   uint64_t sync_failures() const {
     return sync_failures_.load(std::memory_order_acquire);
   }
-  void CountSyncFailure() {
-    sync_failures_.fetch_add(1, std::memory_order_acq_rel);
-    if (*on_sync_failure_) (*on_sync_failure_)();
-  }
+  // Remembered before anyone is told: a client must not find the old verifier
+  // again at the next start of the server.
+  void CountSyncFailure();
 
  private:
   friend class DeviceRegistry;
 
   const DeviceKey key_;
-  const std::function<void()>* const on_sync_failure_;
-  std::atomic<uint64_t> sync_failures_{0};
+  LossRecord* const losses_;
+  std::atomic<uint64_t> sync_failures_;
   // The following are guarded by the registry's mutex.
   uint32_t opens_ = 0;
   std::vector<std::string> writers_;  // session names, one per rw or migration
@@ -71,11 +51,9 @@ class SharedDevice {
 // Any thread.
 class DeviceRegistry {
  public:
-  // `secret`: VerifierSecret. `on_sync_failure` is called by any thread, and
-  // outlives the devices.
-  explicit DeviceRegistry(uint64_t secret,
-                          std::function<void()> on_sync_failure = nullptr)
-      : secret_(secret), on_sync_failure_(std::move(on_sync_failure)) {}
+  // `secret`: see VerifierSecret. `losses` is borrowed.
+  DeviceRegistry(uint64_t secret, LossRecord* losses)
+      : secret_(secret), losses_(losses) {}
 
   // Admits an open in `mode`: ro always, rw if nobody writes, migration if at
   // most one does; else EPERM.
@@ -94,7 +72,7 @@ class DeviceRegistry {
 
  private:
   const uint64_t secret_;
-  const std::function<void()> on_sync_failure_;
+  LossRecord* const losses_;
   rtrs::Mutex mutex_;
   // Devices that are open, and those that were and had failures.
   absl::flat_hash_map<DeviceKey, std::shared_ptr<SharedDevice>> devices_

@@ -5,6 +5,7 @@
 namespace rnbd::server {
 
 OpenDevice::~OpenDevice() {
+  if (size_watch != nullptr) size_watch->Remove(backing.get());
   backing.reset();
   LeaveRegistry();
 }

@@ -19,6 +19,7 @@
 #include "rtrs/wire/rnbd_messages.h"
 #include "server/backing.h"
 #include "server/device_registry.h"
+#include "server/size_watch.h"
 
 namespace rnbd::server {
 
@@ -37,9 +38,10 @@ struct OpenDevice {
   wire::AccessMode mode = wire::AccessMode::kRo;
   std::shared_ptr<SharedDevice> shared;
   std::unique_ptr<Backing> backing;
+  SizeWatch* size_watch = nullptr;  // that looks at it
   uint64_t incarnation = 0;
-  // SharedDevice::sync_failures when it was opened.
-  uint64_t sync_failures_at_open = 0;
+  // SharedDevice::sync_failures when the client last opened it.
+  mutable std::atomic<uint64_t> sync_failures_at_open{0};
 
   // Gives up the place among the writers already now.
   void LeaveRegistry();
@@ -47,7 +49,13 @@ struct OpenDevice {
   bool writable() const { return mode != wire::AccessMode::kRo; }
   // Writes were lost since it was opened: no flush may succeed any more.
   bool LostWrites() const {
-    return shared->sync_failures() != sync_failures_at_open;
+    return shared->sync_failures() !=
+           sync_failures_at_open.load(std::memory_order_acquire);
+  }
+  // The client opens it once more and is about to be told by the verifier.
+  void ForgiveLostWrites() const {
+    sync_failures_at_open.store(shared->sync_failures(),
+                                std::memory_order_release);
   }
 };
 

@@ -107,7 +107,7 @@ absl::StatusOr<std::unique_ptr<OpenDevice>> ExportOpener::Open(
   if (!shared.ok()) return rtrs::Annotate(shared.status(), shown);
   device->registry = registry_;
   device->shared = *std::move(shared);
-  device->sync_failures_at_open = device->shared->sync_failures();
+  device->ForgiveLostWrites();
 
   const int fd = opened.fd.get();
   absl::StatusOr<Geometry> geometry =
@@ -131,6 +131,8 @@ absl::StatusOr<std::unique_ptr<OpenDevice>> ExportOpener::Open(
   device->incarnation = IncarnationOf(fd, opened.block_device);
   device->backing = std::make_unique<Backing>(opened.fd.Release(), *geometry,
                                               ChooseInline(io_, *geometry));
+  sizes_->Add(device->backing.get(), device->path);
+  device->size_watch = sizes_.get();
   return device;
 }
 

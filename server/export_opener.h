@@ -30,6 +30,9 @@ class ExportOpener {
                std::string sysfs)
       : paths_(paths), registry_(registry), io_(io), sysfs_(std::move(sysfs)) {}
 
+  // Looks at the sizes of all devices that are open.
+  void LookAtSizes() const { sizes_->Look(); }
+
   // `is_open` says whether the session has the device open already, under
   // another name: EEXIST. May block.
   absl::StatusOr<std::unique_ptr<OpenDevice>> Open(
@@ -47,6 +50,8 @@ class ExportOpener {
   DeviceRegistry* const registry_;
   const IoMode io_;
   const std::string sysfs_;
+  // On the heap, so that it can change in here.
+  const std::unique_ptr<SizeWatch> sizes_ = std::make_unique<SizeWatch>();
 };
 
 }  // namespace rnbd::server

@@ -29,6 +29,7 @@ constexpr int kFailure = 1;
 // For sessions to end in order after a signal.
 constexpr absl::Duration kShutdownLimit = absl::Seconds(30);
 constexpr absl::Duration kShutdownReport = absl::Seconds(5);
+constexpr absl::Duration kSizeInterval = absl::Seconds(2);
 
 void SetUpLog(spdlog::level::level_enum level) {
   auto logger = std::make_shared<spdlog::logger>(
@@ -70,6 +71,17 @@ const char* NextSignal(int fd) {
   signalfd_siginfo info{};
   if (read(fd, &info, sizeof(info)) != sizeof(info)) return "a signal";
   return info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM";
+}
+
+// Serves until a signal comes, and returns its name.
+const char* Serve(const Daemon& daemon, int signals) {
+  pollfd fd{signals, POLLIN, 0};
+  while (poll(&fd, 1,
+              static_cast<int>(absl::ToInt64Milliseconds(kSizeInterval))) <=
+         0) {
+    daemon.LookAtSizes();
+  }
+  return NextSignal(signals);
 }
 
 // Closes all sessions; returns the exit code.
@@ -119,7 +131,7 @@ int Run(const DaemonOptions& options) {
   RTRS_LOG(info, "rnbd-server {} serves {} with {} workers", kVersion,
            options.dev_search_path, options.server.workers);
   sd_notifyf(0, "READY=1\nSTATUS=Serving %s", options.dev_search_path.c_str());
-  const char* name = NextSignal(signals);
+  const char* name = Serve(daemon, signals);
   RTRS_LOG(info, "{}: closing {} sessions", name, daemon.stats().sessions);
   sd_notify(0, "STOPPING=1\nSTATUS=Closing sessions");
   return Shutdown(&daemon, signals);

@@ -145,6 +145,7 @@ absl::StatusOr<DeviceSlot*> RnbdSession::OpenDeviceFor(const wire::Open& open) {
   if (DeviceSlot* slot = devices_.FindByName(open.device_name)) {
     // The mode is ignored; the client may only have lost the answer.
     slot->device().backing->RefreshSize();
+    if (HasVerifiers()) slot->device().ForgiveLostWrites();
     return slot;
   }
   absl::StatusOr<std::unique_ptr<OpenDevice>> device =
@@ -168,8 +169,7 @@ void RnbdSession::FillOpenRsp(DeviceSlot* slot, Request* request) const {
   geometry.size = device.backing->size();
   wire::OpenRsp rsp = ToOpenRsp(geometry, device.writable());
   rsp.device_id = slot->id();
-  if (session_->client_capabilities().Has(
-          rtrs::wire::Capabilities::kWriteVerifier)) {
+  if (HasVerifiers()) {
     rsp.write_verifier = services_->opener->WriteVerifier(device);
   }
   FillReply(wire::Encode(rsp), request);

@@ -65,6 +65,11 @@ class RnbdSession {
 
   absl::StatusOr<DeviceSlot*> OpenDeviceFor(const wire::Open& open);
   void FillOpenRsp(DeviceSlot* slot, rtrs::server::Request* request) const;
+  // The client learns of lost writes by the verifier in OPEN_RSP.
+  bool HasVerifiers() const {
+    return session_->client_capabilities().Has(
+        rtrs::wire::Capabilities::kWriteVerifier);
+  }
   // Lets the workers drop what they keep for the file.
   void ForgetInWorkers(const Backing& backing);
 

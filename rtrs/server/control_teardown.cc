@@ -40,8 +40,17 @@ void Control::ClosePath(Path* path, absl::string_view why) {
 
 void Control::AbortPath(Path* path, absl::string_view why) {
   if (path->state() == PathState::kRetired) return;
-  BeginClose(path, why);
-  TellConnections(path, &Connection::Abort);
+  if (BeginClose(path, why)) return TellConnections(path, &Connection::Abort);
+  // Each has been told to close and may be gone any time: the task must keep
+  // the path itself.
+  for (auto& connection : path->connections) {
+    if (connection == nullptr) continue;
+    ++path->live_connections;
+    connection->worker()->PostTask([this, path, connection = connection.get()] {
+      connection->Abort();
+      PostGone(path);
+    });
+  }
 }
 
 bool Control::BeginClose(Path* path, absl::string_view why) {

@@ -68,7 +68,7 @@ TEST_F(OptionsTest, ValuesArrive) {
       Good({"--sess_queue_depth=64", "--max_chunk_size=65536", "--workers=3",
             "--always_invalidate=yes", "--io=direct", "--io_engine=threads",
             "--crc=on", "--fabric=softiwarp", "--log_level=debug",
-            "--max_sessions=5", "--max_memory=1G"});
+            "--max_sessions=5", "--max_memory=1G", "--heartbeat_interval=0.5"});
   EXPECT_EQ(options.server.sess_queue_depth, 64u);
   EXPECT_EQ(options.server.max_chunk_size, 65536u);
   EXPECT_EQ(options.server.workers, 3u);
@@ -79,6 +79,7 @@ TEST_F(OptionsTest, ValuesArrive) {
   EXPECT_EQ(options.log_level, spdlog::level::debug);
   EXPECT_EQ(options.server.max_sessions, 5u);
   EXPECT_EQ(options.server.max_memory, 1ull << 30);
+  EXPECT_EQ(options.server.heartbeat_interval, absl::Milliseconds(500));
 }
 
 TEST_F(OptionsTest, HelpAndVersionAreNoErrors) {
@@ -112,7 +113,9 @@ TEST_F(OptionsTest, ErrorsNameFlagAndValue) {
       {"--fabric", "token-ring"},
       {"--log_level", "loud"},
       {"--max_sessions", "-5"},
-      {"--max_memory", "1x"}};
+      {"--max_memory", "1x"},
+      {"--heartbeat_interval", "0.01"},
+      {"--heartbeat_interval", "soon"}};
   for (const auto& [flag, value] : bad) {
     EXPECT_EQ(ExitCodeOf({"--dev_search_path", dir_.path(), flag, value}),
               ExitCode::kUsage)

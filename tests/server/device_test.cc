@@ -15,6 +15,7 @@
 #include "rtrs/base/mutex.h"
 #include "server/device_registry.h"
 #include "server/device_table.h"
+#include "tests/server/fixture.h"
 
 namespace rnbd::server {
 namespace {
@@ -43,7 +44,8 @@ TEST(DeviceKeyTest, BlockDevicesByTheirNumberWhateverTheNode) {
 }
 
 TEST(DeviceRegistryTest, ErrorNamesTheWriter) {
-  DeviceRegistry registry(1);
+  LossRecord losses("");
+  DeviceRegistry registry(1, &losses);
   ASSERT_TRUE(registry.Admit(Key(1), AccessMode::kRw, "host1").ok());
   const auto refused = registry.Admit(Key(1), AccessMode::kRw, "host2");
   EXPECT_EQ(rtrs::ErrnoOf(refused.status()), EPERM);
@@ -51,7 +53,8 @@ TEST(DeviceRegistryTest, ErrorNamesTheWriter) {
 }
 
 TEST(DeviceRegistryTest, ReadersDoNotCount) {
-  DeviceRegistry registry(1);
+  LossRecord losses("");
+  DeviceRegistry registry(1, &losses);
   for (int i = 0; i < 5; ++i) {
     EXPECT_TRUE(registry.Admit(Key(1), AccessMode::kRo, "reader").ok());
   }
@@ -60,7 +63,8 @@ TEST(DeviceRegistryTest, ReadersDoNotCount) {
 }
 
 TEST(DeviceRegistryTest, OneSessionMayMigrateToItself) {
-  DeviceRegistry registry(1);
+  LossRecord losses("");
+  DeviceRegistry registry(1, &losses);
   auto first = registry.Admit(Key(1), AccessMode::kRw, "host");
   auto second = registry.Admit(Key(1), AccessMode::kMigration, "host");
   ASSERT_TRUE(first.ok() && second.ok());
@@ -71,8 +75,9 @@ TEST(DeviceRegistryTest, OneSessionMayMigrateToItself) {
 }
 
 TEST(DeviceRegistryTest, VerifierChangesWithServerIncarnationAndFailure) {
-  DeviceRegistry first(1);
-  DeviceRegistry second(2);
+  LossRecord losses("");
+  DeviceRegistry first(1, &losses);
+  DeviceRegistry second(2, &losses);
   auto device = first.Admit(Key(1), AccessMode::kRo, "s");
   ASSERT_TRUE(device.ok());
   const uint64_t verifier = first.WriteVerifier(**device, 5);
@@ -84,7 +89,8 @@ TEST(DeviceRegistryTest, VerifierChangesWithServerIncarnationAndFailure) {
 }
 
 TEST(DeviceRegistryTest, FailuresOutliveTheLastClose) {
-  DeviceRegistry registry(1);
+  LossRecord losses("");
+  DeviceRegistry registry(1, &losses);
   auto device = registry.Admit(Key(1), AccessMode::kRw, "s");
   ASSERT_TRUE(device.ok());
   const uint64_t before = registry.WriteVerifier(**device, 5);
@@ -93,6 +99,59 @@ TEST(DeviceRegistryTest, FailuresOutliveTheLastClose) {
   auto again = registry.Admit(Key(1), AccessMode::kRw, "s");
   ASSERT_TRUE(again.ok());
   EXPECT_NE(registry.WriteVerifier(**again, 5), before);
+}
+
+class LossRecordTest : public testing::Test {
+ protected:
+  // The verifier that a server with `secret` gives now; it has just started.
+  uint64_t VerifierAfterRestart(uint64_t secret = 1) {
+    LossRecord losses(dir_.path());
+    DeviceRegistry registry(secret, &losses);
+    return registry.WriteVerifier(
+        **registry.Admit(Key(1), AccessMode::kRw, "s"), 5);
+  }
+  void FailSync(uint64_t inode) {
+    LossRecord losses(dir_.path());
+    DeviceRegistry registry(1, &losses);
+    (*registry.Admit(Key(inode), AccessMode::kRw, "s"))->CountSyncFailure();
+  }
+  TempDir dir_;
+};
+
+TEST_F(LossRecordTest, ARestartOfTheServerLosesNothing) {
+  EXPECT_EQ(VerifierAfterRestart(), VerifierAfterRestart());
+  EXPECT_NE(VerifierAfterRestart(1), VerifierAfterRestart(2));
+}
+
+TEST_F(LossRecordTest, AFailedSyncIsKnownAfterARestart) {
+  const uint64_t before = VerifierAfterRestart();
+  FailSync(1);
+  const uint64_t once = VerifierAfterRestart();
+  EXPECT_NE(once, before);
+  EXPECT_EQ(VerifierAfterRestart(), once);
+  FailSync(1);
+  EXPECT_NE(VerifierAfterRestart(), once);
+  EXPECT_NE(VerifierAfterRestart(), before);
+}
+
+TEST_F(LossRecordTest, AFailedSyncOfAnotherDeviceChangesNothing) {
+  const uint64_t before = VerifierAfterRestart();
+  FailSync(2);
+  EXPECT_EQ(VerifierAfterRestart(), before);
+}
+
+TEST_F(LossRecordTest, SecretIsThatOfTheBootIfFailuresAreRemembered) {
+  const LossRecord persistent(dir_.path());
+  EXPECT_EQ(VerifierSecret(persistent), VerifierSecret(persistent));
+  const LossRecord forgetful("");
+  EXPECT_NE(VerifierSecret(forgetful), VerifierSecret(forgetful));
+}
+
+TEST_F(LossRecordTest, DirectoryIsMadeOrDoneWithout) {
+  EXPECT_TRUE(LossRecord(dir_.path() + "/new").persistent());
+  EXPECT_FALSE(LossRecord(dir_.path() + "/not/there").persistent());
+  dir_.MakeFile("file", 1);
+  EXPECT_FALSE(LossRecord(dir_.File("file")).persistent());
 }
 
 std::unique_ptr<OpenDevice> MakeDevice(DeviceRegistry* registry,
@@ -108,7 +167,8 @@ std::unique_ptr<OpenDevice> MakeDevice(DeviceRegistry* registry,
 }
 
 TEST(DeviceTableTest, FindsOpenDevicesOnly) {
-  DeviceRegistry registry(1);
+  LossRecord losses("");
+  DeviceRegistry registry(1, &losses);
   DeviceTable table;
   DeviceSlot* slot = table.Open(MakeDevice(&registry, 1));
   ASSERT_NE(slot, nullptr);
@@ -128,7 +188,8 @@ TEST(DeviceTableTest, FindsOpenDevicesOnly) {
 }
 
 TEST(DeviceTableTest, IdOfAClosingDeviceIsNotGivenAway) {
-  DeviceRegistry registry(1);
+  LossRecord losses("");
+  DeviceRegistry registry(1, &losses);
   DeviceTable table;
   table.Open(MakeDevice(&registry, 1));
   DeviceSlot* held = table.Acquire(0);
@@ -139,7 +200,8 @@ TEST(DeviceTableTest, IdOfAClosingDeviceIsNotGivenAway) {
 }
 
 TEST(DeviceTableTest, FullTableRefuses) {
-  DeviceRegistry registry(1);
+  LossRecord losses("");
+  DeviceRegistry registry(1, &losses);
   DeviceTable table;
   for (uint32_t i = 0; i < DeviceTable::kMaxDevices; ++i) {
     auto device = std::make_unique<OpenDevice>();
@@ -152,7 +214,8 @@ TEST(DeviceTableTest, FullTableRefuses) {
 // Threads that use a device while it is closed and opened again: each close
 // ends exactly once, and nobody holds the device when it does.
 TEST(DeviceTableTest, ClosesExactlyOnceAmongManyUsers) {
-  DeviceRegistry registry(1);
+  LossRecord losses("");
+  DeviceRegistry registry(1, &losses);
   DeviceTable table;
   std::atomic<bool> stop{false};
   std::atomic<int> users{0};

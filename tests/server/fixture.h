@@ -70,6 +70,7 @@ class ServerFixture {
 
   TempDir& dir() { return dir_; }
   FakeWorker& worker() { return worker_; }
+  const ExportOpener& opener() { return opener_; }
   DeviceRegistry& registry() { return registry_; }
   StorageEngine* engine() { return engine_; }
 
@@ -110,7 +111,8 @@ class ServerFixture {
  private:
   TempDir dir_;
   std::unique_ptr<ExportPath> paths_;
-  DeviceRegistry registry_{42};
+  LossRecord losses_{""};
+  DeviceRegistry registry_{42, &losses_};
   ExportOpener opener_;
   FakeWorker worker_;
   std::unique_ptr<PoolEngine> pool_engine_;

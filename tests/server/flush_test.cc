@@ -214,10 +214,24 @@ TEST_F(FlushTest, OpeningAgainForgivesAndChangesTheVerifier) {
   EXPECT_EQ(Flush(0), 0);
 }
 
-TEST_F(FlushTest, OpenUnderTheSameNameDoesNotForgive) {
+// As after a session was lost and came back before the server noticed.
+TEST_F(FlushTest, OpenUnderTheSameNameForgivesWhoIsToldByTheVerifier) {
+  wire::OpenRsp before;
+  ASSERT_EQ(server_.Open(session_, "disk", AccessMode::kRw, &before), 0);
   EXPECT_EQ(Flush(EIO), EIO);
-  ASSERT_EQ(server_.Open(session_, "disk", AccessMode::kRw), 0);
   EXPECT_EQ(Flush(0), EIO);
+  wire::OpenRsp after;
+  ASSERT_EQ(server_.Open(session_, "disk", AccessMode::kRw, &after), 0);
+  EXPECT_NE(before.write_verifier, after.write_verifier);
+  EXPECT_EQ(Flush(0), 0);
+}
+
+TEST_F(FlushTest, OpenUnderTheSameNameDoesNotForgiveWhoHasNoVerifier) {
+  FakeSession* kernel = server_.Connect("kernel");
+  ASSERT_EQ(server_.Open(kernel, "disk", AccessMode::kRo), 0);
+  EXPECT_EQ(Flush(EIO), EIO);
+  ASSERT_EQ(server_.Open(kernel, "disk", AccessMode::kRo), 0);
+  EXPECT_EQ(Flush(0, kernel), EIO);
 }
 
 TEST_F(FlushTest, StorageErrorsAreTranslated) {
