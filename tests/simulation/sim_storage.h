@@ -1,5 +1,5 @@
 // A storage engine for the simulation: operations wait in a queue and are done
-// in an order and at times that the seed decides. One thread.
+// on SimDisks, in an order and at times that the seed decides. One thread.
 #ifndef TESTS_SIMULATION_SIM_STORAGE_H_
 #define TESTS_SIMULATION_SIM_STORAGE_H_
 
@@ -8,12 +8,15 @@
 
 #include "rtrs/base/random.h"
 #include "server/storage_engine.h"
+#include "tests/simulation/sim_disk.h"
 
 namespace rnbd::simulation {
 
 class SimStorage : public server::StorageEngine {
  public:
-  explicit SimStorage(rtrs::Random* random) : random_(random) {}
+  // Both borrowed.
+  SimStorage(SimDisks* disks, rtrs::Random* random)
+      : disks_(disks), random_(random) {}
 
   void Submit(server::StorageOp* op) override { waiting_.push_back(op); }
   void ForgetFile(uint32_t, uint64_t) override {}
@@ -26,12 +29,15 @@ class SimStorage : public server::StorageEngine {
   int fd() const override { return -1; }
   bool Arm() override { return waiting_.empty(); }
 
-  // While on, nothing is done: the disk hangs.
-  void set_stalled(bool stalled) { stalled_ = stalled; }
+  // The server is killed: what waits is done or not, and nobody is told.
+  void Kill();
 
  private:
-  rtrs::Random* random_;
-  bool stalled_ = false;
+  int Perform(server::StorageOp* op);
+  server::StorageOp* TakeAny();
+
+  SimDisks* const disks_;
+  rtrs::Random* const random_;
   std::vector<server::StorageOp*> waiting_;
 };
 

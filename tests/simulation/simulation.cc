@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,71 +14,127 @@ constexpr int kHealRounds = 200000;
 
 }  // namespace
 
-Simulation::Simulation(FabricKind kind, uint64_t seed, std::string directory)
-    : random_(seed),
-      network_(SimNetwork::Create(kind, &clock_, &random_)),
-      directory_(std::move(directory)) {
-  paths_ = std::make_unique<server::ExportPath>(directory_);
-  opener_ = std::make_unique<server::ExportOpener>(
-      paths_.get(), &registry_,
-      random_.Below(4) == 0 ? server::IoMode::kAuto : server::IoMode::kQueued,
-      "/sys");
-  server::SessionServices services;
-  services.opener = opener_.get();
-  services.control = [](const std::function<void()>& task) { task(); };
-  handler_ = std::make_unique<server::RnbdHandler>(std::move(services));
-
-  rtrs::server::ServerOptions server_options;
-  server_options.workers = 1 + static_cast<uint32_t>(random_.Below(3));
-  server_options.sess_queue_depth = 4 + static_cast<uint32_t>(random_.Below(8));
-  server_options.max_chunk_size = 32768;
-  server_options.capabilities.bits = rtrs::wire::Capabilities::kWriteZeroes;
-  server_ = *rtrs::server::Server::Create(
-      {network_->fabric()}, &clock_, &random_, server_options, handler_.get());
-  for (int i = 0; i < server_->worker_count(); ++i) {
-    storage_.push_back(std::make_unique<SimStorage>(&random_));
-    server_->worker(i)->AddHook(storage_.back().get());
-    handler_->services().workers.push_back(
-        {server_->worker(i), storage_.back().get()});
-  }
-  const rtrs::SocketAddress address =
-      *server_->Listen(*rtrs::SocketAddress::Parse("127.0.0.1", 0));
-
+Simulation::Simulation(FabricKind kind, uint64_t seed,
+                       const std::string& directory)
+    : random_(seed), network_(SimNetwork::Create(kind, &clock_, &random_)) {
+  SetUpMachine(directory);
+  address_ = *rtrs::SocketAddress::Parse("127.0.0.1", 1234);
+  StartServer();
   const uint64_t clients = 1 + random_.Below(3);
-  for (uint64_t i = 0; i < clients; ++i) {
-    const std::string name = absl::StrCat("disk", i);
-    std::ofstream(absl::StrCat(directory_, "/", name), std::ios::binary)
-        << std::string(size_t{kSectors} * DiskModel::kSector, '\0');
-    clients_.push_back(std::make_unique<SimClient>(name, network_->fabric(),
-                                                   &clock_, &random_, address,
-                                                   kSectors, &trace_));
+  for (uint64_t i = 0; i < clients; ++i) AddClient(absl::StrCat("disk", i));
+  ChooseRates();
+}
+
+void Simulation::SetUpMachine(const std::string& directory) {
+  machine_.fabric = network_->fabric();
+  machine_.clock = &clock_;
+  machine_.random = &random_;
+  machine_.exports = directory + "/exports";
+  machine_.state = directory + "/state";
+  std::filesystem::create_directory(machine_.exports);
+  machine_.io =
+      random_.Below(8) == 0 ? server::IoMode::kAuto : server::IoMode::kQueued;
+  rtrs::server::ServerOptions& options = machine_.options;
+  options.workers = 1 + static_cast<uint32_t>(random_.Below(3));
+  options.sess_queue_depth = 4 + static_cast<uint32_t>(random_.Below(8));
+  options.max_chunk_size = 32768;
+  using rtrs::wire::Capabilities;
+  options.capabilities.bits = Capabilities::kFence |
+                              Capabilities::kWriteVerifier |
+                              Capabilities::kWriteZeroes;
+}
+
+void Simulation::AddClient(const std::string& name) {
+  machine_.disks.list.push_back(std::make_unique<SimDisk>(
+      absl::StrCat(machine_.exports, "/", name), kSectors, &random_));
+  std::vector<rtrs::SocketAddress> sources;
+  const uint64_t paths = 1 + random_.Below(3);
+  for (uint64_t i = 0; i < paths; ++i) {
+    sources.push_back(*rtrs::SocketAddress::Parse(
+        absl::StrCat("127.0.1.", sources_.size() + 1), 0));
+    sources_.push_back(sources.back());
   }
+  SimClient::World world;
+  world.fabric = network_->fabric();
+  world.clock = &clock_;
+  world.random = &random_;
+  world.trace = &trace_;
+  world.disks = &machine_.disks;
+  world.disk = machine_.disks.list.back().get();
+  clients_.push_back(std::make_unique<SimClient>(name, world, address_,
+                                                 std::move(sources), kSectors));
+}
+
+void Simulation::ChooseRates() {
+  plan_.Set(Fault::kNetwork, 50);
+  plan_.Set(Fault::kFreeze, 3000);
+  plan_.Set(Fault::kCutPath, 500);
+  plan_.Set(Fault::kHoldPath, 1500);
+  plan_.Set(Fault::kCutAll, 5000);
+  plan_.Set(Fault::kKillClient, 3000);
+  plan_.Set(Fault::kKillServer, 2000);
+  plan_.Set(Fault::kStopServer, 4000);
+  plan_.Set(Fault::kStallDisks, 2000);
+  plan_.Set(Fault::kTimeJump, 1000);
+  // What is done inline, in the page cache, never reaches the disks' caches.
+  if (machine_.io == server::IoMode::kAuto) return;
+  plan_.Set(Fault::kCutPower, 1500);
+  if (random_.Below(2) == 0) return;
+  plan_.Set(Fault::kFailDisks, 1500);
+  plan_.Set(Fault::kFillDisks, 3000);
 }
 
 Simulation::~Simulation() {
   clients_.clear();
-  bool down = false;
-  network_->Heal();
-  server_->Shutdown([&down] { down = true; });
-  for (int i = 0; i < kHealRounds && !down; ++i) {
-    Round();
-    Sleep();
+  plan_.Heal();
+  if (server_ != nullptr && !stopped_) {
+    server_->Shutdown(&stopped_);
+    for (int i = 0; i < kHealRounds && !stopped_; ++i) {
+      for (size_t actor = 0; actor < server_->actors(); ++actor) {
+        server_->Step(actor);
+      }
+      Sleep();
+    }
   }
-  if (!down) violations_.push_back("the server does not shut down");
   server_.reset();
+}
+
+void Simulation::StartServer() {
+  start_at_ = absl::InfiniteFuture();
+  absl::StrAppend(&trace_, "server starts\n");
+  stopped_ = false;
+  downtime_ = absl::InfiniteDuration();
+  server_ = std::make_unique<SimServer>(&machine_, address_);
+}
+
+void Simulation::KillServer(bool cut_power, absl::Duration downtime) {
+  absl::StrAppend(&trace_, cut_power ? "power cut\n" : "server killed\n");
+  server_.reset();
+  start_at_ = clock_.Now() + downtime;
+  if (!cut_power) return;
+  for (auto& disk : machine_.disks.list) disk->CutPower();
+  machine_.boot_secret = random_.Uint64();
+  std::filesystem::remove_all(machine_.state);
+}
+
+void Simulation::StopServer(absl::Duration downtime) {
+  if (server_ == nullptr || downtime_ != absl::InfiniteDuration()) return;
+  absl::StrAppend(&trace_, "server stops\n");
+  downtime_ = downtime;
+  server_->Shutdown(&stopped_);
 }
 
 void Simulation::Run(int rounds) {
   for (int i = 0; i < rounds && violations_.empty(); ++i) {
-    if (random_.Below(50) == 0) ChooseFaults();
-    if (random_.Below(2000) == 0) {
-      clients_[random_.Below(clients_.size())]->Crash();
-    }
+    plan_.Step();
     Round();
     Sleep();
+    for (auto& client : clients_) {
+      if (!client->violations().empty()) violations_ = client->violations();
+    }
   }
-  network_->Heal();
-  for (auto& storage : storage_) storage->set_stalled(false);
+  if (!violations_.empty()) return;
+  plan_.Heal();
   for (auto& client : clients_) client->Quiesce();
   for (int i = 0; i < kHealRounds && !AllOpenAndIdle(); ++i) {
     Round();
@@ -88,16 +143,18 @@ void Simulation::Run(int rounds) {
   if (!AllOpenAndIdle()) {
     violations_.push_back("a client does not come back over a healed network");
   }
-  for (auto& client : clients_) {
-    violations_.insert(violations_.end(), client->violations().begin(),
-                       client->violations().end());
-    const std::string file = absl::StrCat(directory_, "/", client->name());
-    std::ifstream in(file, std::ios::binary);
-    const std::string bytes((std::istreambuf_iterator<char>(in)), {});
-    const std::string wrong = client->CheckDisk(absl::MakeConstSpan(
-        reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()));
+  CheckDisks();
+}
+
+void Simulation::CheckDisks() {
+  for (size_t i = 0; i < clients_.size(); ++i) {
+    violations_.insert(violations_.end(), clients_[i]->violations().begin(),
+                       clients_[i]->violations().end());
+    const std::string wrong =
+        clients_[i]->CheckDisk(machine_.disks.list[i]->Content());
     if (!wrong.empty()) {
-      violations_.push_back(absl::StrCat(client->name(), " on disk: ", wrong));
+      violations_.push_back(
+          absl::StrCat(clients_[i]->name(), " on disk: ", wrong));
     }
   }
 }
@@ -108,26 +165,30 @@ SimClient::Stats Simulation::totals() const {
     sum.sessions += client->stats().sessions;
     sum.completed += client->stats().completed;
     sum.aborted += client->stats().aborted;
+    sum.resumed += client->stats().resumed;
+    sum.failed += client->stats().failed;
+    sum.losses += client->stats().losses;
   }
   return sum;
 }
 
-void Simulation::ChooseFaults() {
-  network_->ChooseFaults();
-  for (auto& storage : storage_) storage->set_stalled(random_.Below(20) == 0);
-}
-
 void Simulation::Round() {
+  if (stopped_ && server_ != nullptr) {
+    absl::StrAppend(&trace_, "server stopped\n");
+    server_.reset();
+    start_at_ = clock_.Now() + downtime_;
+  }
+  if (clock_.Now() >= start_at_) StartServer();
   // Every actor gets a turn, in an order that changes.
-  const size_t actors =
-      clients_.size() + static_cast<size_t>(server_->worker_count());
+  const size_t workers = server_ == nullptr ? 0 : server_->actors();
+  const size_t actors = clients_.size() + workers;
   const size_t first = random_.Below(actors);
   for (size_t i = 0; i < actors; ++i) {
     const size_t actor = (first + i) % actors;
     if (actor < clients_.size()) {
       clients_[actor]->Step();
     } else {
-      server_->worker(static_cast<int>(actor - clients_.size()))->Progress();
+      server_->Step(actor - clients_.size());
     }
   }
 }
@@ -138,14 +199,12 @@ void Simulation::Sleep() {
     clock_.Advance(absl::Microseconds(random_.Below(500)));
     return;
   }
-  absl::Time next =
-      std::min(clock_.Now() + absl::Milliseconds(100), network_->NextArrival());
+  absl::Time next = std::min({clock_.Now() + absl::Milliseconds(100), start_at_,
+                              network_->NextArrival()});
   for (const auto& client : clients_) {
     next = std::min(next, client->NextDeadline());
   }
-  for (int i = 0; i < server_->worker_count(); ++i) {
-    next = std::min(next, server_->worker(i)->NextDeadline());
-  }
+  if (server_ != nullptr) next = std::min(next, server_->NextDeadline());
   if (next > clock_.Now()) clock_.Advance(next - clock_.Now());
 }
 

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <spdlog/spdlog.h>
 
+#include <array>
 #include <cstdlib>
 #include <filesystem>
 
@@ -59,33 +60,47 @@ INSTANTIATE_TEST_SUITE_P(Fabrics, SimulationTest,
 TEST_P(SimulationTest, NothingIsLostOrWrong) {
   const uint64_t only = FromEnvironment("RNBD_SEED", 0);
   const uint64_t first = only != 0 ? only : 1;
-  const uint64_t count = only != 0 ? 1 : FromEnvironment("RNBD_SEEDS", 100);
+  const uint64_t count = only != 0 ? 1 : FromEnvironment("RNBD_SEEDS", 150);
   SimClient::Stats sum;
-  uint64_t faults = 0;
+  uint64_t network_faults = 0;
+  std::array<uint64_t, kFaultKinds> faults{};
   for (uint64_t seed = first; seed < first + count; ++seed) {
     Directory directory;
     Simulation simulation(GetParam(), seed, directory.path());
     simulation.Run(rounds_);
     ASSERT_TRUE(simulation.violations().empty())
-        << "RNBD_SEED=" << seed << "\n"
-        << absl::StrJoin(simulation.violations(), "\n");
+        << "RNBD_SEED=" << seed << " RNBD_ROUNDS=" << rounds_ << "\n"
+        << absl::StrJoin(simulation.violations(), "\n")
+        << (only != 0 ? "\n" + simulation.trace() : "");
     const SimClient::Stats stats = simulation.totals();
     sum.sessions += stats.sessions;
     sum.completed += stats.completed;
     sum.aborted += stats.aborted;
-    faults += simulation.faults();
+    sum.resumed += stats.resumed;
+    sum.failed += stats.failed;
+    sum.losses += stats.losses;
+    network_faults += simulation.network_faults();
+    for (size_t i = 0; i < kFaultKinds; ++i) {
+      faults[i] += simulation.plan().count(static_cast<Fault>(i));
+    }
   }
-  // The run meant something: work was done, and faults hit it.
-  EXPECT_GT(sum.completed, count * 100);
-  if (only == 0) {
-    EXPECT_GT(sum.aborted, 0u);
-    EXPECT_GT(sum.sessions, count);
-    EXPECT_GT(faults, 0u);
-  }
-  RecordProperty("completed", std::to_string(sum.completed));
   std::cout << count << " seeds: " << sum.completed << " operations completed, "
-            << sum.aborted << " aborted, " << sum.sessions << " sessions, "
-            << faults << " faults\n";
+            << sum.resumed << " resumed, " << sum.aborted << " aborted, "
+            << sum.failed << " failed, " << sum.sessions << " sessions, "
+            << sum.losses << " losses told, " << network_faults
+            << " faults of the network\n";
+  // The run meant something: work was done, and every fault hit it.
+  EXPECT_GT(sum.completed, count * 100);
+  if (count < 100) return;
+  EXPECT_GT(sum.aborted, 0u);
+  EXPECT_GT(sum.resumed, 0u);
+  EXPECT_GT(sum.failed, 0u);
+  EXPECT_GT(sum.losses, 0u);
+  EXPECT_GT(sum.sessions, count);
+  EXPECT_GT(network_faults, 0u);
+  for (size_t i = 0; i < kFaultKinds; ++i) {
+    EXPECT_GT(faults[i], 0u) << FaultName(static_cast<Fault>(i));
+  }
 }
 
 TEST_P(SimulationTest, RepeatsExactlyBySeed) {

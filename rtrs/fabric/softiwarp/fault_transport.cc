@@ -12,6 +12,9 @@
 namespace rtrs::fabric {
 namespace {
 
+// More than an MPA request or reply has with the private data that is usual.
+constexpr uint64_t kSetUpBytes = 256;
+
 using IoVector = absl::InlinedVector<iovec, 8>;
 
 // The first `limit` bytes of `parts`.
@@ -97,7 +100,9 @@ class FaultStream : public ByteStream {
     } else {
       n = inner_->Read(to);
     }
-    if (n > 0 && faults_->Strikes(plan.corrupt)) {
+    const uint64_t before = read_;
+    if (n > 0) read_ += static_cast<uint64_t>(n);
+    if (before >= kSetUpBytes && n > 0 && faults_->Strikes(plan.corrupt)) {
       FlipBit(to, faults_->random_->Below(static_cast<uint64_t>(n)),
               static_cast<unsigned>(faults_->random_->Below(8)));
     }
@@ -145,6 +150,7 @@ class FaultStream : public ByteStream {
   std::unique_ptr<ByteStream> inner_;
   FaultPoller* poller_ = nullptr;
   bool cut_ = false;
+  uint64_t read_ = 0;
   absl::Time quiet_until_ = absl::InfinitePast();
 };
 
@@ -220,6 +226,15 @@ bool FaultTransport::IsHeld(const SocketAddress& local,
 void FaultTransport::set_held(const SocketAddress& host, bool held) {
   std::erase_if(held_, [&](const auto& other) { return other.SameHost(host); });
   if (held) held_.push_back(host);
+}
+
+void FaultTransport::Cut(const SocketAddress& host) {
+  for (FaultStream* stream : streams_) {
+    if (host.SameHost(stream->local_address()) ||
+        host.SameHost(stream->peer_address())) {
+      stream->Cut();
+    }
+  }
 }
 
 void FaultTransport::CutAll() {

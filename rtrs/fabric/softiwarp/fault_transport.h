@@ -21,7 +21,8 @@ namespace rtrs::fabric {
 struct FaultPlan {
   uint32_t split = 0;    // a read or write moves only a random part
   uint32_t delay = 0;    // a read finds nothing for up to max_delay
-  uint32_t corrupt = 0;  // a read changes one bit (use crc=on)
+  uint32_t corrupt = 0;  // a read changes one bit (use crc=on); never in the
+                         // set-up of a connection, which has no checksum
   uint32_t cut = 0;      // a read or write finds the connection reset
   uint32_t refuse = 0;   // a connect is refused
   absl::Duration max_delay = absl::Milliseconds(10);
@@ -37,8 +38,9 @@ class FaultTransport : public Transport {
 
   void set_plan(const FaultPlan& plan) { plan_ = plan; }
   const FaultPlan& plan() const { return plan_; }
-  // Resets all connections that live now.
+  // Resets all connections that live now, or those of one address.
   void CutAll();
+  void Cut(const SocketAddress& host);
   // While on, no byte moves on any stream: neither data nor ends.
   void set_frozen(bool frozen) { frozen_ = frozen; }
   // While on, nothing arrives on the streams of one address: what is sent on
