@@ -17,11 +17,11 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -124,7 +124,8 @@ class Control {
   const std::vector<WorkerImpl*> workers_;
   std::vector<uint32_t> load_;  // connections but cid 0, by worker
   Usage usage_;
-  absl::flat_hash_map<Uuid, std::unique_ptr<SessionImpl>> sessions_;
+  // Ordered, so that a simulation repeats.
+  std::map<Uuid, std::unique_ptr<SessionImpl>> sessions_;
   absl::Time next_timer_ = absl::InfiniteFuture();
   bool shutting_down_ = false;
   std::function<void()> on_shutdown_;

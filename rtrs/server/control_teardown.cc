@@ -99,6 +99,11 @@ void Control::RemovePath(Path* path) {
     handler_->OnSessionDown(session);
     session->context = nullptr;
     session->set_name("");
+    // What the layer above knew of the session is gone, and a client that
+    // still sees another of its paths up would not open it again.
+    for (auto& other : session->paths) {
+      if (other->joins_session()) AbortPath(other.get(), "the session ended");
+    }
   }
   if (session->paths.empty()) {
     usage_.RemoveSession(session->peer_address());

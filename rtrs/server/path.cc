@@ -36,6 +36,7 @@ Path::Path(SessionImpl* session, Control* control, size_t port,
       port_(port),
       uuid_(request.sess_uuid),
       recon_cnt_(request.recon_cnt),
+      joins_session_(!request.first_conn),
       local_(local),
       peer_(peer),
       name_(absl::StrCat(peer.HostString(), "@", local.HostString())) {}

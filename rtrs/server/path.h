@@ -56,6 +56,8 @@ class Path {
   const Uuid& uuid() const { return uuid_; }
   // Of its connections: how often the client has connected the path anew.
   uint16_t recon_cnt() const { return recon_cnt_; }
+  // The client takes its session for one that is up already.
+  bool joins_session() const { return joins_session_; }
   const SocketAddress& local() const { return local_; }
   const SocketAddress& peer() const { return peer_; }
   size_t port() const { return port_; }
@@ -123,6 +125,7 @@ class Path {
   const size_t port_;
   const Uuid uuid_;
   const uint16_t recon_cnt_;
+  const bool joins_session_;
   const SocketAddress local_;
   const SocketAddress peer_;
   const std::string name_;

@@ -133,6 +133,24 @@ TEST_F(TeardownTest, HalfOpenPathDoesNotKeepTheSessionUp) {
   EXPECT_EQ(handler.sessions[0]->name(), "b");
 }
 
+TEST_F(TeardownTest, HalfOpenPathDoesNotJoinASessionThatHasEnded) {
+  Start();
+  auto first = Connected("a");
+  auto second = Client();
+  second->source = "127.0.0.2";
+  second->request.paths_uuid = first->request.paths_uuid;
+  second->request.first_conn = false;
+  ASSERT_TRUE(second->ConnectAll(2));
+  first->Disconnect();
+  EXPECT_TRUE(second->WaitDisconnected());
+  ExpectEmpty();
+  EXPECT_EQ(Client()->Connect(0).error, 0);
+  second = Client();
+  second->request.paths_uuid = first->request.paths_uuid;
+  second->request.first_conn = false;
+  EXPECT_EQ(second->Connect(0).error, ENXIO);
+}
+
 TEST_F(TeardownTest, NameIsFreeAfterTheSession) {
   Start();
   Connected("a")->Disconnect();
