@@ -13,7 +13,7 @@ packages_demo="
 # What the tests need on top of that.
 packages_test="
   $packages_demo
-  busybox-static clang clang-14 clang-format-14 cpio iproute2 kmod
+  busybox-static clang clang-14 clang-format-14 cpio iproute2 iputils-ping kmod
   libclang-rt-14-dev libgmock-dev libgtest-dev nftables qemu-system-x86
   shellcheck tcpdump tshark xz-utils"
 

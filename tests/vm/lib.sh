@@ -178,7 +178,13 @@ cable_up() {
   ip -n cable link set vc1 up
   ip -n cable link set lo up
   rxe vc0
+  # The device learns its addresses a little later.
+  until_true cable_has_gid 'ffff:c612:0501'
+  until_true cable_has_gid '^fd12:0005:'
+  until_true ping -c 1 -W 1 "$cable1"
+  until_true ping -c 1 -W 1 "$cable1_6"
 }
+cable_has_gid() { grep -qh "$1" /sys/class/infiniband/rxe_vc0/ports/1/gids/*; }
 cable_mtu() {
   ip link set vc0 mtu "$1"
   ip -n cable link set vc1 mtu "$1"
