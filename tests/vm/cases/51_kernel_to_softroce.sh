@@ -5,16 +5,12 @@ cached_disk cache0
 mkdir -p /tmp/exports
 ln -sf /dev/ram0 /dev/cache0 /tmp/exports/
 cable_up 4200
-# softroce_server ARGUMENT...: in the namespace, on port 2345.
-softroce_server() {
-  show_if_failed /tmp/softroce-server
-  ip netns exec cable "$build/server/rnbd-server" --fabric softroce \
-    --listen "$cable1" --listen "$cable1_6" --port_nr 2345 \
-    --dev_search_path /tmp/exports "$@" > /tmp/softroce-server 2>&1 &
-  server_pid=$!
-  until_true grep '^listening on' /tmp/softroce-server
-}
-softroce_server
+show_if_failed /tmp/softroce-server
+ip netns exec cable "$build/server/rnbd-server" --fabric softroce \
+  --listen "$cable1" --listen "$cable1_6" --port_nr 2345 \
+  --dev_search_path /tmp/exports > /tmp/softroce-server 2>&1 &
+server_pid=$!
+until_true grep '^listening on' /tmp/softroce-server
 cached=$(RNBD_PORT=2345 rnbd_map ours cache0 "$cable0@$cable1")
 exercise "/dev/$cached" /dev/cache0
 filesystem "/dev/$cached"
