@@ -33,6 +33,8 @@ uint64_t RoundUp(uint64_t v, uint64_t unit) {
 
 // How often a wait for the server is spoken of.
 constexpr absl::Duration kWaitLog = absl::Seconds(5);
+// How often it looks whether to give up.
+constexpr absl::Duration kLook = absl::Milliseconds(200);
 
 // The size of the parts of `segment`: about equal, so that no tiny last part
 // waits behind full ones.
@@ -214,8 +216,14 @@ absl::Status DeviceIo::WaitOpen(const Try& t, const absl::Status& error) const {
           ETIMEDOUT, absl::StrCat(error.message(), " (waited for io_timeout=",
                                   absl::FormatDuration(io_timeout_), ")"));
     }
-    if (link_->WaitOpen(t.generation, absl::Now() + std::min(left, kWaitLog))) {
+    if (link_->WaitOpen(t.generation, absl::Now() + std::min(left, kLook))) {
       return absl::OkStatus();
+    }
+    if (give_up_ && give_up_()) {
+      return rtrs::ErrnoError(ESHUTDOWN,
+                              absl::StrCat(error.message(),
+                                           " (given up: shutting down "
+                                           "or nobody waits for it)"));
     }
     RTRS_LOG_EVERY(warn, kWaitLog,
                    "requests wait for the server, up to io_timeout={}; the "

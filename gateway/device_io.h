@@ -7,6 +7,7 @@
 #define GATEWAY_DEVICE_IO_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -14,6 +15,7 @@
 #include "absl/types/span.h"
 #include "gateway/block_device.h"
 #include "gateway/device_link.h"
+#include "gateway/gateway.h"
 #include "rtrs/client/blocking_session.h"
 #include "rtrs/client/request.h"
 #include "rtrs/wire/rnbd_messages.h"
@@ -38,12 +40,13 @@ class DeviceIo {
  public:
   // All pointers are borrowed.
   DeviceIo(rtrs::client::BlockingSession* session, const DeviceLink* link,
-           const DeviceInfo* info, absl::Duration io_timeout, bool fail_fast)
+           const DeviceInfo* info, const GatewayOptions& options)
       : session_(session),
         link_(link),
         info_(info),
-        io_timeout_(io_timeout),
-        fail_fast_(fail_fast) {}
+        io_timeout_(options.io_timeout),
+        fail_fast_(options.fail_fast),
+        give_up_(options.give_up) {}
 
   // Runs all segments at once, split into parts where they exceed max_part,
   // and returns when all are done; the error is that of the first part that
@@ -81,6 +84,7 @@ class DeviceIo {
   const DeviceInfo* const info_;
   const absl::Duration io_timeout_;
   const bool fail_fast_;
+  const std::function<bool()> give_up_;
 };
 
 }  // namespace rnbd::gateway

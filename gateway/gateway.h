@@ -49,6 +49,9 @@ struct GatewayOptions {
   // How long one request may take, reconnects included; Infinite: for ever.
   absl::Duration io_timeout = absl::Seconds(180);
   bool fail_fast = false;  // no waiting while no path is up
+  // Asked a few times a second by each request that waits for a path, in its
+  // thread; true: it fails with ESHUTDOWN. Must not block. Empty: never.
+  std::function<bool()> give_up;
   rtrs::client::MultipathPolicy mp_policy =
       rtrs::client::MultipathPolicy::kMinInflight;
   absl::Duration heartbeat_interval = absl::Seconds(5);

@@ -21,12 +21,12 @@ constexpr uint64_t kBounce = 65536;
 
 MappedDevice::MappedDevice(rtrs::client::BlockingSession* session,
                            std::shared_ptr<DeviceLink> link, DeviceInfo info,
-                           absl::Duration io_timeout, bool fail_fast,
+                           const GatewayOptions& options,
                            absl::AnyInvocable<void()> on_destroy)
     : info_(std::move(info)),
       block_mask_(info_.logical_block_size - 1),
       link_(std::move(link)),
-      io_(session, link_.get(), &info_, io_timeout, fail_fast),
+      io_(session, link_.get(), &info_, options),
       on_destroy_(std::move(on_destroy)) {}
 
 MappedDevice::~MappedDevice() { on_destroy_(); }

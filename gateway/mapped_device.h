@@ -24,7 +24,7 @@ class MappedDevice : public BlockDevice {
   // destructor.
   MappedDevice(rtrs::client::BlockingSession* session,
                std::shared_ptr<DeviceLink> link, DeviceInfo info,
-               absl::Duration io_timeout, bool fail_fast,
+               const GatewayOptions& options,
                absl::AnyInvocable<void()> on_destroy);
   ~MappedDevice() override;
 

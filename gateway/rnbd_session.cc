@@ -26,6 +26,8 @@ using rtrs::client::SessionState;
 constexpr absl::Duration kCloseTimeout = absl::Seconds(10);
 // How often a wait for an answer is logged.
 constexpr absl::Duration kWaitLog = absl::Seconds(5);
+// How often it looks whether to give up.
+constexpr absl::Duration kLook = absl::Milliseconds(200);
 
 // Connects, again while the server seems to hold the name of a client that is
 // gone (wire.md trap 8).
@@ -241,8 +243,7 @@ absl::StatusOr<std::shared_ptr<BlockDevice>> RnbdSession::CreateDevice(
            info.write_back ? ", write back" : "");
   mapping->created = true;
   auto device = std::make_shared<MappedDevice>(
-      session_.get(), mapping->link, std::move(info), options_.io_timeout,
-      options_.fail_fast,
+      session_.get(), mapping->link, std::move(info), options_,
       [self = shared_from_this(), mapping] { self->Unmap(mapping); });
   mapping->device = device;
   return device;
@@ -284,14 +285,17 @@ void RnbdSession::Unmap(const MappingPtr& mapping) {
 bool RnbdSession::WaitWhile(const Mapping& mapping, MappingState from,
                             absl::Time deadline) {
   const absl::Time start = absl::Now();
+  absl::Time log_at = start + kWaitLog;
   while (mapping.state == from) {
     const absl::Time now = absl::Now();
     if (now >= deadline) return false;
-    if (changed_.WaitWithDeadline(&mu_, std::min(deadline, now + kWaitLog)) &&
-        mapping.state == from && absl::Now() < deadline) {
+    if (options_.give_up && options_.give_up()) return false;
+    if (now >= log_at) {
+      log_at = now + kWaitLog;
       RTRS_LOG(warn, "{}: still {} since {}", Where(mapping),
-               MappingStateName(from), absl::Now() - start);
+               MappingStateName(from), now - start);
     }
+    changed_.WaitWithDeadline(&mu_, std::min({deadline, log_at, now + kLook}));
   }
   return true;
 }

@@ -163,6 +163,8 @@ absl::Status Start(Plugin& plugin) {
     return nbdkit_nanosleep(static_cast<unsigned>(ns / 1000000000),
                             static_cast<unsigned>(ns % 1000000000)) == 0;
   };
+  // The server may be away for long, and nbdkit be told to quit meanwhile.
+  options.give_up = [] { return nbdkit_nanosleep(0, 1) != 0; };
   RTRS_ASSIGN_OR_RETURN(plugin.session,
                         gateway::Gateway::Open(std::move(options)));
   plugin.pool = std::make_unique<DevicePool>(plugin.session, kLinger);

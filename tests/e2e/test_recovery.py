@@ -170,3 +170,19 @@ def test_server_that_hangs_is_given_up_by_heartbeat(env):
         env.wait_for_output(nbdkit, 'no sign of life')
         server.signal(signal.SIGCONT)
         check_equal(bytes(handle.pread(4096, 0)), b'a' * 4096, 'first block')
+
+
+def test_nbdkit_ends_while_requests_wait(env):
+    env.image('disk', MIB)
+    server = env.server()
+    nbdkit = env.nbdkit(server, 'disk')
+    with nbdkit.connect() as handle:
+        server.kill()
+        reader = threading.Thread(target=check_raises, args=(nbd.Error, handle.pread, 512, 0),
+                                  daemon=True)
+        reader.start()
+        env.wait_for_output(nbdkit, 'no path left')
+        nbdkit.signal(signal.SIGTERM)
+        reader.join(timeout=60)
+        check(not reader.is_alive(), 'the reader hangs')
+    check_equal(nbdkit.wait(), 0, 'exit code of nbdkit')

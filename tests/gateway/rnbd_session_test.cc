@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <thread>
@@ -321,6 +322,17 @@ TEST_F(RnbdSessionTest, RequestsWaitForTheServerUpToIoTimeout) {
   EXPECT_EQ(rtrs::ErrnoOf(status), ETIMEDOUT);
   EXPECT_THAT(Message(status), HasSubstr("disconnected"));
   EXPECT_THAT(Message(status), HasSubstr("io_timeout=50ms"));
+}
+
+TEST_F(RnbdSessionTest, WaitingRequestIsGivenUpWhenItsCallerLeaves) {
+  std::atomic<bool> leave = false;
+  options_.give_up = [&leave] { return leave.load(); };
+  auto session = Open();
+  auto device = *session->Map("disk0", AccessMode::kRw);
+  fake_->Disconnect();
+  leave = true;
+  EXPECT_EQ(rtrs::ErrnoOf(device->Read(buffer_, 512, 0, 0)), ESHUTDOWN);
+  EXPECT_FALSE(session->Map("disk1", AccessMode::kRw).ok());
 }
 
 TEST_F(RnbdSessionTest, RequestsGoOnWhenTheServerIsBack) {
