@@ -121,7 +121,7 @@ TEST_P(FailureTest, AFullDiskIsEnospcAndServesOn) {
 }
 
 TEST_P(FailureTest, ADeviceThatGrowsIsServedToItsEnd) {
-  Open("/tmp");
+  Open(DiskDirectory());
   std::string data;
   EXPECT_EQ(Read(kSize / wire::kSectorSize, &data), EIO);
   Resize(2 * kSize);
@@ -133,7 +133,7 @@ TEST_P(FailureTest, ADeviceThatGrowsIsServedToItsEnd) {
 }
 
 TEST_P(FailureTest, ADeviceThatShrinksIsNotWrittenBeyondItsEnd) {
-  Open("/tmp");
+  Open(DiskDirectory());
   Resize(kSize / 2);
   server_->opener().LookAtSizes();
   std::string data;
@@ -144,7 +144,7 @@ TEST_P(FailureTest, ADeviceThatShrinksIsNotWrittenBeyondItsEnd) {
 }
 
 TEST_P(FailureTest, ADeviceThatIsClosedIsNotLookedAtAnyMore) {
-  Open("/tmp");
+  Open(DiskDirectory());
   EXPECT_EQ(server_->Close(session_, id_), 0);
   server_->opener().LookAtSizes();
   wire::OpenRsp rsp;

@@ -1,5 +1,8 @@
 #include "tests/server/fixture.h"
 
+#include <linux/magic.h>
+#include <sys/vfs.h>
+
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
@@ -12,6 +15,12 @@
 namespace rnbd::server {
 
 using rtrs::server::Direction;
+
+std::string DiskDirectory() {
+  struct statfs fs;
+  const bool in_memory = statfs("/tmp", &fs) == 0 && fs.f_type == TMPFS_MAGIC;
+  return in_memory ? "/var/tmp" : "/tmp";
+}
 
 TempDir::TempDir(const std::string& parent) {
   std::string name = absl::StrCat(parent, "/rnbd-server-test-XXXXXX");

@@ -19,11 +19,15 @@
 
 namespace rnbd::server {
 
+// A directory for temporary files that is not in memory: on many machines /tmp
+// is, where nothing has to be synced.
+std::string DiskDirectory();
+
 // A directory that goes with its content when the test ends.
 class TempDir {
  public:
-  // Below `parent`: "/tmp" or a file system the test wants.
-  explicit TempDir(const std::string& parent = "/tmp");
+  // Below `parent`, the file system the test wants.
+  explicit TempDir(const std::string& parent = DiskDirectory());
   ~TempDir();
   TempDir(const TempDir&) = delete;
   TempDir& operator=(const TempDir&) = delete;
@@ -55,7 +59,7 @@ enum class EngineKind { kThreads, kUring };
 class ServerFixture {
  public:
   struct Options {
-    std::string parent = "/tmp";
+    std::string parent = DiskDirectory();
     std::string suffix;  // of the search path: "/%SESSNAME%"
     IoMode io = IoMode::kAuto;
     EngineKind engine = EngineKind::kThreads;

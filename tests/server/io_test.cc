@@ -22,7 +22,7 @@ constexpr size_t kSize = 1 << 20;
 
 struct Way {
   const char* name;
-  const char* parent;
+  std::string parent;
   EngineKind engine;
   IoMode io;
 };
@@ -68,10 +68,13 @@ class IoTest : public testing::TestWithParam<Way> {
 INSTANTIATE_TEST_SUITE_P(
     Engines, IoTest,
     testing::Values(
-        Way{"ThreadsOnDisk", "/tmp", EngineKind::kThreads, IoMode::kAuto},
-        Way{"UringOnDisk", "/tmp", EngineKind::kUring, IoMode::kAuto},
-        Way{"ThreadsDirect", "/tmp", EngineKind::kThreads, IoMode::kDirect},
-        Way{"UringDirect", "/tmp", EngineKind::kUring, IoMode::kDirect},
+        Way{"ThreadsOnDisk", DiskDirectory(), EngineKind::kThreads,
+            IoMode::kAuto},
+        Way{"UringOnDisk", DiskDirectory(), EngineKind::kUring, IoMode::kAuto},
+        Way{"ThreadsDirect", DiskDirectory(), EngineKind::kThreads,
+            IoMode::kDirect},
+        Way{"UringDirect", DiskDirectory(), EngineKind::kUring,
+            IoMode::kDirect},
         Way{"ThreadsOnTmpfs", "/dev/shm", EngineKind::kThreads, IoMode::kAuto},
         Way{"UringOnTmpfs", "/dev/shm", EngineKind::kUring, IoMode::kAuto}),
     [](const auto& param) { return param.param.name; });
