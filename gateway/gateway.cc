@@ -53,13 +53,12 @@ absl::StatusOr<std::shared_ptr<Gateway>> Gateway::Open(GatewayOptions options) {
   const std::vector<FabricChoice> choices = FabricsToTry(options.fabric);
   std::string tried;
   for (size_t i = 0; i < choices.size(); ++i) {
-    const bool last = i + 1 == choices.size();
+    bool last = i + 1 == choices.size();
     absl::StatusOr<std::shared_ptr<Gateway>> gateway =
         OpenOver(choices[i], options, !last);
-    if (gateway.ok() || (choices.size() == 1) ||
-        !MayTryNextFabric(gateway.status())) {
-      return gateway;
-    }
+    if (gateway.ok()) return gateway;
+    last = last || !MayTryNextFabric(gateway.status());
+    if (last && tried.empty()) return gateway;
     const std::string name =
         absl::StrCat("over ", FabricChoiceName(choices[i]));
     if (last) {
