@@ -66,6 +66,6 @@ def test_bench(env):
                    patience=200, env=variables)
     check_in('4k-read-4x32', done.stdout)
     results = json.loads(report.read_text(encoding='utf-8'))['results']
-    check_equal(len(results), 2 * 5, 'number of results')
+    check_equal(len(results), 2 * 6, 'number of results')
     for result in results:
         check(result['iops'] > 0, f'no I/O in {result}')

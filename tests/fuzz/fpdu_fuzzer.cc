@@ -11,13 +11,13 @@
 #include <vector>
 
 #include "rtrs/base/random.h"
-#include "rtrs/fabric/softiwarp/byte_order.h"
 #include "rtrs/fabric/completion_queue.h"
+#include "rtrs/fabric/region_table.h"
+#include "rtrs/fabric/softiwarp/byte_order.h"
 #include "rtrs/fabric/softiwarp/crc32c.h"
 #include "rtrs/fabric/softiwarp/inbound.h"
 #include "rtrs/fabric/softiwarp/receiver.h"
 #include "rtrs/fabric/softiwarp/recv_queue.h"
-#include "rtrs/fabric/region_table.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace {

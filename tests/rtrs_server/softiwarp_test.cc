@@ -46,8 +46,9 @@ class EchoHandler : public Handler {
     }
   }
   // With `hold` the next request is kept until it is released.
-  void AwaitHeld() { 
-    ASSERT_TRUE(held_event.WaitForNotificationWithTimeout(kPatience)); }
+  void AwaitHeld() {
+    ASSERT_TRUE(held_event.WaitForNotificationWithTimeout(kPatience));
+  }
   void ReleaseHeld() {
     held->worker->Post([request = held] { request->Complete(0); });
   }
