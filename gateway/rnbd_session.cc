@@ -289,7 +289,11 @@ bool RnbdSession::WaitWhile(const Mapping& mapping, MappingState from,
   while (mapping.state == from) {
     const absl::Time now = absl::Now();
     if (now >= deadline) return false;
-    if (options_.give_up && options_.give_up()) return false;
+    // The answer to CLOSE is waited for: the orderly end is part of quitting.
+    if (from == MappingState::kOpening && options_.give_up &&
+        options_.give_up()) {
+      return false;
+    }
     if (now >= log_at) {
       log_at = now + kWaitLog;
       RTRS_LOG(warn, "{}: still {} since {}", Where(mapping),

@@ -137,3 +137,13 @@ def test_device_stays_mapped_between_clients(env):
     env.nbdkit_fails(*env.parameters(server, 'disk'))
     check_equal(first.stop(), 0, 'exit code of nbdkit')
     env.nbdkit(server, 'disk')
+
+
+def test_device_is_closed_before_nbdkit_ends(env):
+    """The answer to CLOSE is waited for, though nbdkit was told to quit."""
+    env.image('disk', 1 * MIB)
+    nbdkit = env.nbdkit(env.server(), 'disk')
+    with nbdkit.connect() as handle:
+        handle.pwrite(bytes(512), 0)
+    check_equal(nbdkit.stop(), 0, 'exit code of nbdkit')
+    check('error' not in nbdkit.output(), nbdkit.output())
