@@ -25,6 +25,7 @@
 #include "nbdkit-plugin/config.h"
 #include "nbdkit-plugin/device_pool.h"
 #include "nbdkit-plugin/log_sink.h"
+#include "nbdkit-plugin/open_handles.h"
 #include "nbdkit-plugin/startup_report.h"
 #include "nbdkit-plugin/thread_placement.h"
 #include "rtrs/base/clock.h"
@@ -56,7 +57,7 @@ struct Plugin {
   std::unique_ptr<DevicePool> pool;
   std::unique_ptr<DevicePool::Lease> mapped;  // with device_path=
   std::atomic<uint32_t> connections{0};
-  std::atomic<int> handles{0};
+  OpenHandles handles;
   CallStats stats;
   absl::Status start_error;  // with --run: what clients are told
 };
@@ -66,12 +67,6 @@ Plugin& ThePlugin() {
   return *plugin;
 }
 
-struct Handle {
-  std::unique_ptr<DevicePool::Lease> lease;
-  BlockDevice* device;
-  uint32_t affinity;
-  std::string description;
-};
 BlockDevice& DeviceOf(void* handle) {
   return *static_cast<Handle*>(handle)->device;
 }
@@ -119,7 +114,12 @@ int Finish(const absl::Status& status) {
 
 // Measures one call when statistics were asked for.
 template <typename Function>
-int Timed(CallStats::Call call, uint64_t bytes, Function function) {
+int Timed(CallStats::Call call, uint64_t bytes, Handle* handle,
+          Function function) {
+  const OpenHandles::Request request(ThePlugin().handles, handle);
+  if (!request.admitted()) {
+    return Finish(rtrs::ErrnoError(ESHUTDOWN, "nbdkit is ending"));
+  }
   if (rnbd_debug_stats == 0) return Finish(function());
   const absl::Time start = rtrs::Clock::System()->Now();
   const int result = Finish(function());
@@ -202,14 +202,14 @@ void Cleanup() {
       nbdkit_debug("%s", std::string(line).c_str());
     }
   }
-  if (plugin.handles.load() != 0) {
+  if (const int busy = plugin.handles.End(); busy != 0) {
     // nbdkit waits some seconds for its connections and then goes on without
     // them. Their requests still use the session: the end of the process
     // closes it.
     RTRS_LOG(warn,
-             "{} NBD connections did not end, the session is not closed "
-             "in order",
-             plugin.handles.load());
+             "the requests of {} NBD connections did not end, the session is "
+             "not closed in order",
+             busy);
     return;
   }
   plugin.mapped.reset();
@@ -273,13 +273,11 @@ void* Open(int readonly) {
     Refuse(handle.status());
     return nullptr;
   }
-  plugin.handles.fetch_add(1);
-  return handle->release();
+  return plugin.handles.Add(*std::move(handle));
 }
 
 void Close(void* handle) {
-  delete static_cast<Handle*>(handle);
-  ThePlugin().handles.fetch_sub(1);
+  ThePlugin().handles.Close(static_cast<Handle*>(handle));
 }
 
 const char* ExportDescription(void* handle) {
@@ -315,7 +313,7 @@ int IsRotational(void* handle) { return InfoOf(handle).rotational; }
 int Pread(void* h, void* buffer, uint32_t count, uint64_t offset, uint32_t) {
   auto* const handle = static_cast<Handle*>(h);
   PlaceThread(handle->affinity);
-  return Timed(CallStats::kPread, count, [&] {
+  return Timed(CallStats::kPread, count, handle, [&] {
     return handle->device->Read(buffer, count, offset, handle->affinity);
   });
 }
@@ -324,7 +322,7 @@ int Pwrite(void* h, const void* buffer, uint32_t count, uint64_t offset,
            uint32_t flags) {
   auto* const handle = static_cast<Handle*>(h);
   PlaceThread(handle->affinity);
-  return Timed(CallStats::kPwrite, count, [&] {
+  return Timed(CallStats::kPwrite, count, handle, [&] {
     return handle->device->Write(buffer, count, offset,
                                  (flags & NBDKIT_FLAG_FUA) != 0,
                                  handle->affinity);
@@ -333,13 +331,13 @@ int Pwrite(void* h, const void* buffer, uint32_t count, uint64_t offset,
 
 int Flush(void* h, uint32_t) {
   auto* const handle = static_cast<Handle*>(h);
-  return Timed(CallStats::kFlush, 0,
+  return Timed(CallStats::kFlush, 0, handle,
                [&] { return handle->device->Flush(handle->affinity); });
 }
 
 int Trim(void* h, uint32_t count, uint64_t offset, uint32_t flags) {
   auto* const handle = static_cast<Handle*>(h);
-  return Timed(CallStats::kTrim, count, [&] {
+  return Timed(CallStats::kTrim, count, handle, [&] {
     return handle->device->Trim(count, offset, (flags & NBDKIT_FLAG_FUA) != 0,
                                 handle->affinity);
   });
@@ -351,7 +349,7 @@ int Zero(void* h, uint32_t count, uint64_t offset, uint32_t flags) {
   zero.may_trim = (flags & NBDKIT_FLAG_MAY_TRIM) != 0;
   zero.fua = (flags & NBDKIT_FLAG_FUA) != 0;
   zero.fast = (flags & NBDKIT_FLAG_FAST_ZERO) != 0;
-  return Timed(CallStats::kZero, count, [&] {
+  return Timed(CallStats::kZero, count, handle, [&] {
     return handle->device->Zero(count, offset, zero, handle->affinity);
   });
 }
