@@ -112,7 +112,8 @@ int Finish(const absl::Status& status) {
   return -1;
 }
 
-// Measures one call when statistics were asked for.
+// Runs one request of a connection, unless nbdkit is ending; measures it when
+// statistics were asked for.
 template <typename Function>
 int Timed(CallStats::Call call, uint64_t bytes, Handle* handle,
           Function function) {
