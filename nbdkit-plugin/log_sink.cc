@@ -32,8 +32,11 @@ class NbdkitSink : public spdlog::sinks::base_sink<std::mutex> {
 }  // namespace
 
 void InstallLogSink() {
-  spdlog::set_default_logger(
+  // Never destroyed: requests that do not end, and with them the threads of the
+  // session, may outlive nbdkit's main and still have something to say.
+  static auto* const logger = new std::shared_ptr<spdlog::logger>(
       std::make_shared<spdlog::logger>("rnbd", std::make_shared<NbdkitSink>()));
+  spdlog::set_default_logger(*logger);
 }
 
 void SetLogVerbosity(int verbosity) {
