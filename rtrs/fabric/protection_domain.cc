@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "rtrs/base/status_macros.h"
 
 namespace rtrs::fabric {
@@ -33,6 +34,18 @@ absl::StatusOr<std::unique_ptr<MemoryRegion>> Pd::RegisterMemory(
 
 absl::StatusOr<std::unique_ptr<MemoryWindow>> Pd::AllocWindow() {
   return std::make_unique<Window>(table_);
+}
+
+absl::Status Window::CheckBind(const BindWr& wr, uint32_t pd) const {
+  if (wr.length == 0 ||
+      table_->Check(wr.region->lkey(), pd,
+                    reinterpret_cast<uint64_t>(wr.address), wr.length,
+                    kLocalWrite | kBindWindows) == MrCheck::kOk) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "a window of ", wr.length,
+      " bytes: not in memory of this domain that windows may be bound to"));
 }
 
 absl::StatusOr<uint32_t> Window::Bind(void* address, size_t length,

@@ -32,6 +32,8 @@ class Window : public MemoryWindow {
   explicit Window(RegionTable* table) : table_(table) {}
   ~Window() override { Unbind(); }
 
+  // Whether the memory of `wr` is of `pd` and windows may be bound to it.
+  absl::Status CheckBind(const BindWr& wr, uint32_t pd) const;
   // Gives it a fresh STag for `length` bytes, or with 0 none, and ends the old
   // one.
   absl::StatusOr<uint32_t> Bind(void* address, size_t length, uint32_t pd);

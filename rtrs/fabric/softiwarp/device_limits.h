@@ -7,14 +7,17 @@
 #include <cstdint>
 
 #include "absl/time/time.h"
+#include "rtrs/fabric/posting_checks.h"
 
 namespace rtrs::fabric::softiwarp {
 
-constexpr uint32_t kMaxQpWr = 1 << 19;
-constexpr uint32_t kMaxSendSge = 32;
-constexpr uint32_t kMaxCqe = 1 << 22;
-constexpr uint32_t kMaxInline = 512;
-constexpr uint64_t kMaxMessageSize = uint64_t{1} << 30;
+constexpr DeviceLimits kDeviceLimits = {
+    .max_qp_wr = 1 << 19,
+    .max_send_sge = 32,
+    .max_cqe = 1 << 22,
+    .max_inline = 512,
+    .max_message_size = uint64_t{1} << 30,
+};
 
 // Connections whose Request is not complete, per listener.
 constexpr size_t kMaxHalfOpen = 1024;

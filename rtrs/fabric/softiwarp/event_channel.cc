@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 
-#include "absl/strings/str_cat.h"
 #include "rtrs/base/status_macros.h"
 #include "rtrs/fabric/softiwarp/device_limits.h"
 #include "rtrs/fabric/softiwarp/lingering_stream.h"
@@ -53,11 +52,7 @@ Channel::~Channel() {
 
 absl::StatusOr<std::unique_ptr<CompletionQueue>> Channel::CreateCq(
     uint32_t entries) {
-  if (entries == 0 || entries > kMaxCqe) {
-    return absl::InvalidArgumentError(absl::StrCat("completion queue of ",
-                                                   entries, " entries: 1 to ",
-                                                   kMaxCqe, " are possible"));
-  }
+  RTRS_RETURN_IF_ERROR(CheckCqInit(kDeviceLimits, entries));
   auto cq = std::make_unique<Cq>(entries,
                                  [this](Cq* gone) { std::erase(cqs_, gone); });
   cqs_.push_back(cq.get());
@@ -66,17 +61,7 @@ absl::StatusOr<std::unique_ptr<CompletionQueue>> Channel::CreateCq(
 
 absl::StatusOr<std::unique_ptr<QueuePair>> Channel::CreateQp(
     const QueuePairInit& init) {
-  if (init.pd == nullptr || init.cq == nullptr || init.max_send_wr == 0) {
-    return absl::InvalidArgumentError(
-        "queue pair without protection domain, completion queue or sends");
-  }
-  if (init.max_send_wr > kMaxQpWr || init.max_recv_wr > kMaxQpWr ||
-      init.max_send_sge > kMaxSendSge || init.max_inline > kMaxInline) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "queue pair beyond the device's limits: max_send_wr ", init.max_send_wr,
-        ", max_recv_wr ", init.max_recv_wr, ", max_send_sge ",
-        init.max_send_sge, ", max_inline ", init.max_inline));
-  }
+  RTRS_RETURN_IF_ERROR(CheckQpInit(kDeviceLimits, init));
   return std::make_unique<Qp>(this, init);
 }
 

@@ -164,14 +164,8 @@ absl::Status Qp::PostRecv(absl::Span<const RecvWr> list) {
 }
 
 absl::StatusOr<uint32_t> Qp::BindWindow(const BindWr& wr) {
-  if (wr.length > 0 &&
-      channel_->core()->stags.Check(
-          wr.region->lkey(), pd_, reinterpret_cast<uint64_t>(wr.address),
-          wr.length, kLocalWrite | kBindWindows) != MrCheck::kOk) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "a window of ", wr.length,
-        " bytes: not in memory of this domain that windows may be bound to"));
-  }
+  auto* const window = static_cast<Window*>(wr.window);
+  RTRS_RETURN_IF_ERROR(window->CheckBind(wr, pd_));
   // Only its slot and its completion go through the send queue, as a write of
   // nothing, which sends nothing: the table changes at once.
   SendWr request;
@@ -179,7 +173,7 @@ absl::StatusOr<uint32_t> Qp::BindWindow(const BindWr& wr) {
   request.opcode = WrOpcode::kRdmaWrite;
   request.flags = wr.flags;
   RTRS_RETURN_IF_ERROR(PostSend({&request, 1}, Doorbell::kDeferred));
-  return static_cast<Window*>(wr.window)->Bind(wr.address, wr.length, pd_);
+  return window->Bind(wr.address, wr.length, pd_);
 }
 
 void Qp::FlushSends() {

@@ -2,35 +2,20 @@
 
 #include <bit>
 
-#include "absl/strings/str_cat.h"
+#include "rtrs/base/status_macros.h"
 
 namespace rtrs::fabric::softiwarp {
 
 RecvQueue::RecvQueue(RegionTable* table, uint32_t pd, Cq* cq, QueuePair* qp,
                      uint32_t max_wr)
-    : table_(table),
-      pd_(pd),
+    : limits_{table, pd, max_wr},
       cq_(cq),
       qp_(qp),
-      max_wr_(max_wr),
       ring_(std::bit_ceil(uint64_t{max_wr} + 1)),
       mask_(ring_.size() - 1) {}
 
 absl::Status RecvQueue::Post(absl::Span<const RecvWr> list) {
-  if (list.size() > max_wr_ - slots_) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("receive queue full: ", slots_, " of ", max_wr_,
-                     " in use, ", list.size(), " more posted"));
-  }
-  for (const RecvWr& wr : list) {
-    if (wr.length > 0 &&
-        table_->Check(wr.lkey, pd_, reinterpret_cast<uint64_t>(wr.address),
-                      wr.length, kLocalWrite) != MrCheck::kOk) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("receive of ", wr.length,
-                       " bytes: not in writable memory of lkey ", wr.lkey));
-    }
-  }
+  RTRS_RETURN_IF_ERROR(CheckRecvs(limits_, slots_, list));
   for (const RecvWr& wr : list) ring_[tail_++ & mask_] = wr;
   slots_ += static_cast<uint32_t>(list.size());
   return absl::OkStatus();

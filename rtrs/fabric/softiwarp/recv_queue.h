@@ -7,6 +7,7 @@
 
 #include "rtrs/fabric/completion_queue.h"
 #include "rtrs/fabric/fabric.h"
+#include "rtrs/fabric/posting_checks.h"
 #include "rtrs/fabric/region_table.h"
 
 namespace rtrs::fabric::softiwarp {
@@ -26,11 +27,9 @@ class RecvQueue {
   void Flush();
 
  private:
-  RegionTable* table_;
-  uint32_t pd_;
+  const RecvQueueLimits limits_;
   Cq* cq_;
   QueuePair* qp_;
-  uint32_t max_wr_;
   uint32_t slots_ = 0;  // posted, and not polled yet
   uint64_t head_ = 0;
   uint64_t tail_ = 0;

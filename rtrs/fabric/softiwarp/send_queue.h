@@ -12,6 +12,7 @@
 
 #include "rtrs/fabric/completion_queue.h"
 #include "rtrs/fabric/fabric.h"
+#include "rtrs/fabric/posting_checks.h"
 #include "rtrs/fabric/region_table.h"
 
 namespace rtrs::fabric::softiwarp {
@@ -41,10 +42,10 @@ class SendQueue {
   uint64_t head() const { return head_; }
   uint64_t tail() const { return tail_; }
   bool empty() const { return head_ == tail_; }
-  uint32_t max_sge() const { return max_sge_; }
+  uint32_t max_sge() const { return limits_.max_sge; }
   SendEntry& entry(uint64_t number) { return ring_[IndexOf(number)]; }
   const Sge* sges(uint64_t number) const {
-    return &sges_[IndexOf(number) * max_sge_];
+    return &sges_[IndexOf(number) * limits_.max_sge];
   }
 
   // Completes the oldest entry. False if the completion queue is full.
@@ -53,16 +54,11 @@ class SendQueue {
   void Flush(WcStatus first);
 
  private:
-  absl::Status Check(const SendWr& wr) const;
   uint64_t IndexOf(uint64_t number) const { return (number - base_) & mask_; }
 
-  RegionTable* table_;
-  uint32_t pd_;
+  const SendQueueLimits limits_;
   Cq* cq_;
   QueuePair* qp_;
-  uint32_t max_wr_;
-  uint32_t max_sge_;
-  uint32_t max_inline_;
   uint32_t slots_ = 0;       // posted, and no signalled completion polled yet
   uint32_t unsignaled_ = 0;  // completed since the last completion
   uint64_t head_ = 0;

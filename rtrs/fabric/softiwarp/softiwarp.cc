@@ -19,11 +19,7 @@ class SoftiwarpFabric : public Fabric {
                   Clock* clock, Random* random)
       : core_(options, transport, clock, random) {
     device_.name = "softiwarp";
-    device_.max_qp_wr = kMaxQpWr;
-    device_.max_send_sge = kMaxSendSge;
-    device_.max_cqe = kMaxCqe;
-    device_.max_inline = kMaxInline;
-    device_.max_message_size = kMaxMessageSize;
+    kDeviceLimits.CopyTo(&device_);
     device_.cheap_registration = true;
     device_.send_with_invalidate = true;
     device_.memory_windows = true;

@@ -22,7 +22,7 @@ bool IsWrite(WrOpcode opcode) {
 
 Transmitter::Transmitter(SendQueue* sends)
     : sends_(sends), scratch_(new uint8_t[kScratchSize]) {
-  static_assert(kMaxParts > 2 * (kMaxSendSge + 3));
+  static_assert(kMaxParts > 2 * (kDeviceLimits.max_send_sge + 3));
   set_max_ulpdu(kMinUlpdu);
 }
 

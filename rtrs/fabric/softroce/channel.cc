@@ -8,9 +8,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "absl/strings/str_cat.h"
 #include "rtrs/base/errno_status.h"
 #include "rtrs/base/log.h"
+#include "rtrs/base/status_macros.h"
 #include "rtrs/fabric/softroce/device_limits.h"
 #include "rtrs/fabric/softroce/engine.h"
 #include "rtrs/fabric/softroce/listener.h"
@@ -82,11 +82,7 @@ Channel::~Channel() {
 
 absl::StatusOr<std::unique_ptr<fabric::CompletionQueue>> Channel::CreateCq(
     uint32_t entries) {
-  if (entries == 0 || entries > kMaxCqe) {
-    return absl::InvalidArgumentError(absl::StrCat("completion queue of ",
-                                                   entries, " entries: 1 to ",
-                                                   kMaxCqe, " are possible"));
-  }
+  RTRS_RETURN_IF_ERROR(fabric::CheckCqInit(kDeviceLimits, entries));
   auto cq = std::make_unique<RoceCq>(this, entries);
   MutexLock lock(host_->mutex());
   cqs_.push_back(cq.get());
@@ -95,17 +91,7 @@ absl::StatusOr<std::unique_ptr<fabric::CompletionQueue>> Channel::CreateCq(
 
 absl::StatusOr<std::unique_ptr<fabric::QueuePair>> Channel::CreateQp(
     const fabric::QueuePairInit& init) {
-  if (init.pd == nullptr || init.cq == nullptr || init.max_send_wr == 0) {
-    return absl::InvalidArgumentError(
-        "queue pair without protection domain, completion queue or sends");
-  }
-  if (init.max_send_wr > kMaxQpWr || init.max_recv_wr > kMaxQpWr ||
-      init.max_send_sge > kMaxSendSge || init.max_inline > kMaxInline) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "queue pair beyond the device's limits: max_send_wr ", init.max_send_wr,
-        ", max_recv_wr ", init.max_recv_wr, ", max_send_sge ",
-        init.max_send_sge, ", max_inline ", init.max_inline));
-  }
+  RTRS_RETURN_IF_ERROR(fabric::CheckQpInit(kDeviceLimits, init));
   return std::make_unique<Qp>(this, init);
 }
 

@@ -5,15 +5,18 @@
 #include <cstdint>
 
 #include "absl/time/time.h"
+#include "rtrs/fabric/posting_checks.h"
 
 namespace rtrs::softroce {
 
-inline constexpr uint32_t kMaxQpWr = 1 << 16;
-inline constexpr uint32_t kMaxSendSge = 32;
-inline constexpr uint32_t kMaxCqe = 1 << 22;
-inline constexpr uint32_t kMaxInline = 512;
-// Far below 2^23 packets, which the sequence numbers can tell apart.
-inline constexpr uint64_t kMaxMessageSize = uint64_t{1} << 24;
+inline constexpr fabric::DeviceLimits kDeviceLimits = {
+    .max_qp_wr = 1 << 16,
+    .max_send_sge = 32,
+    .max_cqe = 1 << 22,
+    .max_inline = 512,
+    // Far below 2^23 packets, which the sequence numbers can tell apart.
+    .max_message_size = uint64_t{1} << 24,
+};
 
 // Disconnect: for the sends posted before to be acknowledged.
 inline constexpr absl::Duration kDrainTimeout = absl::Seconds(2);

@@ -26,10 +26,10 @@ Qp::Qp(Channel* channel, const fabric::QueuePairInit& init)
       regions_(channel->regions()),
       cq_(static_cast<RoceCq*>(init.cq)),
       pd_(static_cast<fabric::Pd*>(init.pd)->id()),
-      max_send_wr_(init.max_send_wr),
-      max_recv_wr_(init.max_recv_wr),
-      max_send_sge_(std::max(init.max_send_sge, 1U)),
-      max_inline_(init.max_inline) {
+      sends_{regions_,         pd_,
+             init.max_send_wr, std::max(init.max_send_sge, 1U),
+             init.max_inline,  kDeviceLimits.max_message_size},
+      receives_{regions_, pd_, init.max_recv_wr} {
   context_ = init.context;
 }
 
@@ -95,35 +95,6 @@ fabric::QueuePair::State Qp::state() const {
   return State::kError;
 }
 
-absl::Status Qp::CheckSend(const fabric::SendWr& wr) const {
-  if (wr.sg_list.size() > max_send_sge_) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "send of ", wr.sg_list.size(),
-        " entries, but the queue pair has max_send_sge ", max_send_sge_));
-  }
-  const bool copied = (wr.flags & fabric::kInline) != 0;
-  uint64_t length = 0;
-  for (const fabric::Sge& sge : wr.sg_list) {
-    length += sge.length;
-    if (copied || sge.length == 0) continue;
-    if (regions_->Check(sge.lkey, pd_, reinterpret_cast<uint64_t>(sge.address),
-                        sge.length, 0) != MrCheck::kOk) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "send of ", sge.length, " bytes: not in memory of lkey ", sge.lkey));
-    }
-  }
-  if (copied && length > max_inline_) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "inline send of ", length, " bytes, but the queue pair has max_inline ",
-        max_inline_));
-  }
-  if (length > kMaxMessageSize) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "message of ", length, " bytes, more than ", kMaxMessageSize));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status Qp::PostSend(absl::Span<const fabric::SendWr> list,
                           fabric::Doorbell doorbell) {
   MutexLock lock(host_->mutex());
@@ -132,12 +103,7 @@ absl::Status Qp::PostSend(absl::Span<const fabric::SendWr> list,
     return absl::FailedPreconditionError(
         absl::StrCat("send on a queue pair that is ", PhaseName(phase_)));
   }
-  if (list.size() > max_send_wr_ - send_slots_) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("send queue full: ", send_slots_, " of ", max_send_wr_,
-                     " in use, ", list.size(), " more posted"));
-  }
-  for (const fabric::SendWr& wr : list) RTRS_RETURN_IF_ERROR(CheckSend(wr));
+  RTRS_RETURN_IF_ERROR(fabric::CheckSends(sends_, send_slots_, list));
   send_slots_ += static_cast<uint32_t>(list.size());
   EnsureRequester();
   // While it drains, nothing more joins what was posted before.
@@ -166,20 +132,7 @@ absl::Status Qp::PostSend(absl::Span<const fabric::SendWr> list,
 
 absl::Status Qp::PostRecv(absl::Span<const fabric::RecvWr> list) {
   MutexLock lock(host_->mutex());
-  if (list.size() > max_recv_wr_ - recv_slots_) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("receive queue full: ", recv_slots_, " of ", max_recv_wr_,
-                     " in use, ", list.size(), " more posted"));
-  }
-  for (const fabric::RecvWr& wr : list) {
-    if (wr.length > 0 &&
-        regions_->Check(wr.lkey, pd_, reinterpret_cast<uint64_t>(wr.address),
-                        wr.length, fabric::kLocalWrite) != MrCheck::kOk) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("receive of ", wr.length,
-                       " bytes: not in writable memory of lkey ", wr.lkey));
-    }
-  }
+  RTRS_RETURN_IF_ERROR(fabric::CheckRecvs(receives_, recv_slots_, list));
   recv_slots_ += static_cast<uint32_t>(list.size());
   for (const fabric::RecvWr& wr : list) {
     if (responder_.has_value()) {
@@ -202,23 +155,15 @@ absl::StatusOr<uint32_t> Qp::BindWindow(const fabric::BindWr& wr) {
     return absl::FailedPreconditionError(
         absl::StrCat("bind on a queue pair that is ", PhaseName(phase_)));
   }
-  if (send_slots_ == max_send_wr_) {
+  if (send_slots_ == sends_.max_wr) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("send queue full: all ", max_send_wr_, " in use"));
+        absl::StrCat("send queue full: all ", sends_.max_wr, " in use"));
   }
-  if (wr.length > 0 &&
-      regions_->Check(wr.region->lkey(), pd_,
-                      reinterpret_cast<uint64_t>(wr.address), wr.length,
-                      fabric::kLocalWrite | fabric::kBindWindows) !=
-          MrCheck::kOk) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "a window of ", wr.length,
-        " bytes: not in memory of this domain that windows may be bound to"));
-  }
+  auto* const window = static_cast<fabric::Window*>(wr.window);
+  RTRS_RETURN_IF_ERROR(window->CheckBind(wr, pd_));
   // The table changes at once; only slot and completion take their turn.
   RTRS_ASSIGN_OR_RETURN(const uint32_t rkey,
-                        static_cast<fabric::Window*>(wr.window)->Bind(
-                            wr.address, wr.length, pd_));
+                        window->Bind(wr.address, wr.length, pd_));
   ++send_slots_;
   EnsureRequester();
   requester_->PostLocal(wr.wr_id, wr.flags);

@@ -17,6 +17,7 @@
 
 #include "absl/time/time.h"
 #include "rtrs/fabric/fabric.h"
+#include "rtrs/fabric/posting_checks.h"
 #include "rtrs/fabric/softroce/channel.h"
 #include "rtrs/fabric/softroce/cm_agent.h"
 #include "rtrs/fabric/softroce/engine.h"
@@ -115,7 +116,6 @@ class Qp : public fabric::QueuePair, public RemoteMemory {
 
   // Data transfer (queue_pair.cc).
   void EnsureRequester();
-  absl::Status CheckSend(const fabric::SendWr& wr) const;
   void OnAcknowledge(const Packet& packet, absl::Time now);
   // Gives the engine what may be sent now.
   void Pump(absl::Time now);
@@ -132,10 +132,8 @@ class Qp : public fabric::QueuePair, public RemoteMemory {
   fabric::RegionTable* const regions_;
   RoceCq* const cq_;
   const uint32_t pd_;
-  const uint32_t max_send_wr_;
-  const uint32_t max_recv_wr_;
-  const uint32_t max_send_sge_;
-  const uint32_t max_inline_;
+  const fabric::SendQueueLimits sends_;
+  const fabric::RecvQueueLimits receives_;
 
   Phase phase_ = Phase::kIdle;
   SocketAddress local_;

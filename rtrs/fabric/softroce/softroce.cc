@@ -23,11 +23,7 @@ class SoftroceFabric : public fabric::Fabric {
   SoftroceFabric(const SoftroceOptions& options, Host* host)
       : options_(options), host_(host), regions_(host->random()) {
     device_.name = "softroce";
-    device_.max_qp_wr = kMaxQpWr;
-    device_.max_send_sge = kMaxSendSge;
-    device_.max_cqe = kMaxCqe;
-    device_.max_inline = kMaxInline;
-    device_.max_message_size = kMaxMessageSize;
+    kDeviceLimits.CopyTo(&device_);
     // A packet may have to be sent again after the caller has its memory back:
     // a request that timed out is not acknowledged yet.
     device_.cheap_registration = false;
