@@ -17,20 +17,11 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from bench_fio import JOBS, CpuMeter, run_fio  # noqa: E402
+from bench_options import choose  # noqa: E402
 from bench_report import Report  # noqa: E402
 from bench_rows import DEFAULT_ROWS, ROWS, BenchError  # noqa: E402
 
 MEDIA = {'shm': '/dev/shm', 'disk': '/var/tmp'}
-
-
-def choose(what, text, known, default):
-    if text is None:
-        return default
-    names = text.split(',')
-    for name in names:
-        if name not in known:
-            sys.exit(f'bench: no {what} {name}; there are {", ".join(known)}')
-    return names
 
 
 def parse_arguments():

@@ -20,6 +20,7 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
+from bench_options import choose  # noqa: E402
 from bench_vm_guest import JOBS  # noqa: E402
 
 ROWS = {
@@ -105,14 +106,6 @@ def as_json(rounds, rows, jobs, options):
     }
 
 
-def choose(what, text, known):
-    names = text.split(',') if text else list(known)
-    for name in names:
-        if name not in known:
-            sys.exit(f'bench: no {what} {name}; there are {", ".join(known)}')
-    return names
-
-
 def main():
     parser = argparse.ArgumentParser(
         prog='scripts/bench --vm', formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -127,8 +120,8 @@ def main():
     parser.add_argument('--json', metavar='FILE', help='write all figures there')
     parser.add_argument('--build-dir', required=True, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    rows = choose('row', options.rows, ROWS)
-    jobs = choose('job', options.jobs, JOBS)
+    rows = choose('row', options.rows or None, ROWS, list(ROWS))
+    jobs = choose('job', options.jobs or None, JOBS, list(JOBS))
     if options.rounds < 1:
         sys.exit('bench: --rounds must be at least 1')
     # Generous: a guest that shares its processors takes several times as long.
