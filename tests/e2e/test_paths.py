@@ -2,7 +2,7 @@
 
 from lib.journaled import Client, wait_for_progress
 from lib.links import Links
-from lib.process import wait_until
+from lib.process import Process, wait_until
 
 DISK = 8 << 20
 
@@ -79,19 +79,20 @@ def test_the_only_link_cut(env):
     wait_for_progress(clients)
 
 
-def test_server_killed_and_started_again(env):
+def _end_and_start_server(env, end):
     _, bridge, clients = _run(env, 2)
     for _ in range(3):
-        bridge.server.kill()
+        end(bridge.server)
         bridge.start_server()
         wait_for_progress(clients)
+    return bridge
+
+
+def test_server_killed_and_started_again(env):
+    bridge = _end_and_start_server(env, Process.kill)
     bridge.wait_for_paths(2)
 
 
 def test_server_stopped_and_started_again(env):
     """In order, under load: nobody gets an error."""
-    _, bridge, clients = _run(env, 2)
-    for _ in range(3):
-        bridge.server.stop()
-        bridge.start_server()
-        wait_for_progress(clients)
+    _end_and_start_server(env, Process.stop)

@@ -44,6 +44,12 @@ class FenceTest : public ServerTest {
     live = Path("127.0.0.3", dead.get());
     ASSERT_TRUE(live->Establish(2, "a"));
   }
+  // A request of the dead path runs until the test completes it.
+  void HoldWriteOfDead() {
+    handler.hold = true;
+    dead->SendWrite(1, 0, {}, user_);
+    ASSERT_TRUE(dead->Wait([&] { return handler.held.size() == 1; }));
+  }
   // The next thing that `path` receives is an immediate: this one.
   static void ExpectImm(RawClient* path, uint32_t imm) {
     const auto message = path->Receive();
@@ -71,9 +77,7 @@ TEST_F(FenceTest, IsAnsweredWhenThePathIsGone) {
 TEST_F(FenceTest, WaitsForRequestsThatRun) {
   Start();
   ConnectBoth();
-  handler.hold = true;
-  dead->SendWrite(1, 0, {}, user_);
-  ASSERT_TRUE(dead->Wait([&] { return handler.held.size() == 1; }));
+  HoldWriteOfDead();
   live->SendImm(0, FenceOf(*dead));
   Settle();
   live->Drain();
@@ -103,9 +107,7 @@ TEST_F(FenceTest, OfAPathThatIsUnknownIsAnsweredAtOnce) {
 TEST_F(FenceTest, RepeatsAreAnsweredEach) {
   Start();
   ConnectBoth();
-  handler.hold = true;
-  dead->SendWrite(1, 0, {}, user_);
-  ASSERT_TRUE(dead->Wait([&] { return handler.held.size() == 1; }));
+  HoldWriteOfDead();
   live->SendImm(0, FenceOf(*dead));
   live->SendImm(0, FenceOf(*dead));
   Settle();
@@ -129,9 +131,7 @@ TEST_F(FenceTest, LeavesANewerConnectOfThePathAlone) {
 TEST_F(FenceTest, MayComeOnTheNewerConnectOfThePath) {
   Start();
   ConnectBoth();
-  handler.hold = true;
-  dead->SendWrite(1, 0, {}, user_);
-  ASSERT_TRUE(dead->Wait([&] { return handler.held.size() == 1; }));
+  HoldWriteOfDead();
   auto again = Path("127.0.0.2", dead.get());
   again->request = dead->request;
   again->request.recon_cnt = 2;
@@ -166,9 +166,7 @@ TEST_F(FenceTest, DoesNotReachOtherSessions) {
 TEST_F(FenceTest, IsForgottenWithThePathThatAsked) {
   Start();
   ConnectBoth();
-  handler.hold = true;
-  dead->SendWrite(1, 0, {}, user_);
-  ASSERT_TRUE(dead->Wait([&] { return handler.held.size() == 1; }));
+  HoldWriteOfDead();
   live->SendImm(0, FenceOf(*dead));
   Settle();
   live->Disconnect();
@@ -193,9 +191,7 @@ TEST_F(FenceTest, MeansNothingUnlessAnnounced) {
 TEST_F(FenceTest, TooManyAtOnceCloseThePath) {
   Start();
   ConnectBoth();
-  handler.hold = true;
-  dead->SendWrite(1, 0, {}, user_);
-  ASSERT_TRUE(dead->Wait([&] { return handler.held.size() == 1; }));
+  HoldWriteOfDead();
   for (int i = 0; i < 600; ++i) {
     live->SendImm(0, FenceOf(*dead));
     Settle();

@@ -131,6 +131,23 @@ class SoftiwarpTest : public testing::Test {
     }
   }
 
+  // `count` sessions of four connections, each in a thread of its own.
+  void ServeAtOnce(int count) {
+    std::vector<std::thread> clients;
+    for (int i = 0; i < count; ++i) {
+      clients.emplace_back([this, i] {
+        auto client = Client();
+        ASSERT_TRUE(client->Establish(4, "client" + std::to_string(i)));
+        Exercise(client.get(), 4, 50);
+        client->Disconnect();
+      });
+    }
+    for (std::thread& client : clients) client.join();
+    WaitEmpty();
+    EXPECT_EQ(handler_.requests, count * 50 * 16);
+    EXPECT_EQ(server_->stats().protocol_errors, 0u);
+  }
+
   std::unique_ptr<fabric::Fabric> fabric_;
   EchoHandler handler_;
   std::unique_ptr<Server> server_;
@@ -138,21 +155,7 @@ class SoftiwarpTest : public testing::Test {
   SocketAddress address_;
 };
 
-TEST_F(SoftiwarpTest, ServesSeveralClientsAtOnce) {
-  std::vector<std::thread> clients;
-  for (int i = 0; i < 3; ++i) {
-    clients.emplace_back([this, i] {
-      auto client = Client();
-      ASSERT_TRUE(client->Establish(4, "client" + std::to_string(i)));
-      Exercise(client.get(), 4, 50);
-      client->Disconnect();
-    });
-  }
-  for (std::thread& client : clients) client.join();
-  WaitEmpty();
-  EXPECT_EQ(handler_.requests, 3 * 50 * 16);
-  EXPECT_EQ(server_->stats().protocol_errors, 0u);
-}
+TEST_F(SoftiwarpTest, ServesSeveralClientsAtOnce) { ServeAtOnce(3); }
 
 TEST_F(SoftiwarpTest, ConnectsAndDisconnectsManyTimes) {
   for (int i = 0; i < 100; ++i) {
@@ -252,20 +255,8 @@ class AlwaysInvalidateTest : public SoftiwarpTest {
 };
 
 TEST_F(AlwaysInvalidateTest, ServesSeveralClientsOverAllConnections) {
-  std::vector<std::thread> clients;
-  for (int i = 0; i < 2; ++i) {
-    clients.emplace_back([this, i] {
-      auto client = Client();
-      ASSERT_TRUE(client->Establish(4, "client" + std::to_string(i)));
-      // Each chunk goes from connection to connection.
-      Exercise(client.get(), 4, 50);
-      client->Disconnect();
-    });
-  }
-  for (std::thread& client : clients) client.join();
-  WaitEmpty();
-  EXPECT_EQ(handler_.requests, 2 * 50 * 16);
-  EXPECT_EQ(server_->stats().protocol_errors, 0u);
+  // Each chunk goes from connection to connection.
+  ServeAtOnce(2);
 }
 
 TEST_F(AlwaysInvalidateTest, EachResponseBringsAFreshRkey) {
