@@ -69,14 +69,18 @@ ssize_t Receiver::ReadSome(ByteStream* stream, bool* full) {
     if (to == nullptr) return -ECANCELED;
     parts[count++] = {to, direct};
   }
-  parts[count++] = {&buffer_[tail_], kBufferSize - tail_};
+  // Behind a large payload another one is likely: read only its header now, and
+  // the rest into its place by the next call.
+  const size_t buffered =
+      std::min(kBufferSize - tail_, large_ ? kHeaderRead : kBufferSize);
+  parts[count++] = {&buffer_[tail_], buffered};
   const ssize_t n = stream->Read({parts, count});
   if (n <= 0) return n;
   const auto got = static_cast<size_t>(n);
   const size_t placed = std::min(got, direct);
   payload_left_ -= static_cast<uint32_t>(placed);
   tail_ += got - placed;
-  *full = got == direct + parts[count - 1].iov_len;
+  *full = got == direct + buffered;
   return n;
 }
 
@@ -169,6 +173,7 @@ Receiver::Outcome Receiver::TakeHeader() {
   head_ += framing.header_size;
   if (header_.is_immediate()) head_ += header_.payload;
   payload_left_ = header_.is_immediate() ? 0 : header_.payload;
+  if (payload_left_ > 0) large_ = !crc_ && payload_left_ >= kDirectThreshold;
   trailer_left_ = header_.pad() + static_cast<uint32_t>(kCrcSize);
   state_ = payload_left_ > 0 ? State::kPayload : State::kTrailer;
   return Outcome::kProgress;

@@ -2,8 +2,9 @@
 // split, verifies CRCs, and lets Inbound place them. spec/iwarp.md §5.3.
 //
 // Without CRCs the rest of a large payload is received straight into its
-// target memory, what follows it into the buffer by the same call. With CRCs
-// an FPDU is complete and verified before any byte of it is placed.
+// target memory, and by the same call the header of the next FPDU, so that a
+// run of large payloads passes the buffer by. With CRCs an FPDU is complete and
+// verified before any byte of it is placed.
 //
 // Owned by a queue pair; one thread.
 #ifndef RTRS_FABRIC_SOFTIWARP_RECEIVER_H_
@@ -75,6 +76,8 @@ class Receiver {
   static constexpr size_t kBufferSize = 128 << 10;
   static constexpr size_t kReadBudget = 256 << 10;
   static constexpr size_t kDirectThreshold = 8 << 10;
+  // Holds the end of an FPDU, an immediate and the header of the next one.
+  static constexpr size_t kHeaderRead = 256;
 
   Outcome Refuse(const Refusal& refusal);
   Outcome TakeHeader();
@@ -94,6 +97,7 @@ class Receiver {
   uint8_t header_bytes_[kMaxHeaderSize] = {};
   uint32_t payload_left_ = 0;
   uint32_t trailer_left_ = 0;
+  bool large_ = false;  // the payload last begun is one to receive in place
   Refusal refusal_;
   uint64_t fpdus_ = 0;
   bool ended_ = false;  // the peer's half
