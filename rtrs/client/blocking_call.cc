@@ -43,7 +43,14 @@ void BlockingSessionImpl::OnAsyncDone(Request* request) {
   request->done(request);
 }
 
+bool BlockingSessionImpl::LeaveToPoller(const Call& self) const {
+  return self.requests.size() == 1 &&
+         batching_.LeaveToPoller(running_.load(std::memory_order_relaxed),
+                                 self.requests.front()->data_len);
+}
+
 void BlockingSessionImpl::DrainSubmissions() {
+  batching_.OnDrain(session_->in_flight(), spin_.budget_ns() > 0);
   Request* request = submissions_.TakeAll();
   while (request != nullptr) {
     Request* const next = request->priv.next;
@@ -93,6 +100,13 @@ void BlockingSessionImpl::ReleaseEngine(WakeList* wake) {
     if (submissions_.empty() || !engine_.TryLock()) return;
     SendSubmissions(wake);
   }
+}
+
+void BlockingSessionImpl::SendAndRelease() {
+  WakeList wake;
+  SendSubmissions(&wake);
+  ReleaseEngine(&wake);
+  WakeAll(&wake);
 }
 
 void BlockingSessionImpl::WakeAll(WakeList* wake) {
@@ -165,17 +179,15 @@ void BlockingSessionImpl::Run(absl::Span<Request* const> requests,
   // with one system call.
   if (!alone) sched_yield();
   // Empty: another thread has sent them meanwhile.
-  if ((alone || !submissions_.empty()) && engine_.TryLock()) {
+  const bool left = !alone && LeaveToPoller(self);
+  if (!left && (alone || !submissions_.empty()) && engine_.TryLock()) {
     if (TryTakeRole(&self)) {
       Poll(&self);
       return;
     }
-    WakeList wake;
-    SendSubmissions(&wake);
-    ReleaseEngine(&wake);
-    WakeAll(&wake);
+    SendAndRelease();
   }
-  if (WaitForTurn(&self)) {
+  if (WaitForTurn(&self, left)) {
     engine_.Lock();
     Poll(&self);
   }
@@ -185,11 +197,7 @@ void BlockingSessionImpl::Submit(Request* request) {
   request->priv.owner = this;
   request->priv.done = std::exchange(request->done, &OnAsyncDone);
   submissions_.Push({&request, 1});
-  if (!engine_.TryLock()) return;
-  WakeList wake;
-  SendSubmissions(&wake);
-  ReleaseEngine(&wake);
-  WakeAll(&wake);
+  if (engine_.TryLock()) SendAndRelease();
 }
 
 void BlockingSessionImpl::Poll(Call* self) {
@@ -244,7 +252,7 @@ void BlockingSessionImpl::SleepAsPoller(const Call& self) {
   }
 }
 
-bool BlockingSessionImpl::WaitForTurn(Call* self) {
+bool BlockingSessionImpl::WaitForTurn(Call* self, bool left) {
   {
     MutexLock lock(&role_mu_);
     if (self->done) return false;
@@ -262,9 +270,19 @@ bool BlockingSessionImpl::WaitForTurn(Call* self) {
     const int64_t now = NowNs();
     if (now >= self->deadline_ns) break;
     if (now >= self->log_ns) LogWait(self, now);
-    self->word.Wait(
-        kAsleep,
-        absl::Nanoseconds(std::min(self->deadline_ns, self->log_ns) - now));
+    int64_t until = std::min(self->deadline_ns, self->log_ns);
+    if (left) {
+      const int64_t patient_until =
+          self->started_ns + SendBatching::kPatienceNs;
+      left = now < patient_until;
+      if (left) {
+        until = std::min(until, patient_until);
+      } else if (!submissions_.empty() && engine_.TryLock()) {
+        SendAndRelease();
+        continue;
+      }
+    }
+    self->word.Wait(kAsleep, absl::Nanoseconds(until - now));
   }
   {
     MutexLock lock(&role_mu_);

@@ -7,10 +7,11 @@
 //
 // A call pushes its requests and tries the engine. If that is free the caller
 // sends them itself, also while the poller sleeps; if not, the holder finds
-// them before it sleeps or leaves. Then the caller polls if nobody does, or
-// sleeps on its own word until its requests are done or the role is given to
-// it. The housekeeper has the role while no call is running; a call takes it
-// without waking the housekeeper.
+// them before it sleeps or leaves. While many answers are about to come it does
+// not even try: whoever takes the next answer sends what was pushed. Then the
+// caller polls if nobody does, or sleeps on its own word until its requests are
+// done or the role is given to it. The housekeeper has the role while no call
+// is running; a call takes it without waking the housekeeper.
 #ifndef RTRS_CLIENT_BLOCKING_SESSION_IMPL_H_
 #define RTRS_CLIENT_BLOCKING_SESSION_IMPL_H_
 
@@ -25,6 +26,7 @@
 #include "rtrs/base/mutex.h"
 #include "rtrs/client/blocking_session.h"
 #include "rtrs/client/engine_lock.h"
+#include "rtrs/client/send_batching.h"
 #include "rtrs/client/spin_budget.h"
 #include "rtrs/client/submission_list.h"
 #include "rtrs/client/wait_word.h"
@@ -83,6 +85,8 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
   static void OnAsyncDone(Request* request) ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void OnSessionState(SessionState state, const absl::Status& why) override;
 
+  // Whether what `self` pushed should wait for the next poller.
+  bool LeaveToPoller(const Call& self) const;
   // Gives the session what was pushed.
   void DrainSubmissions() ABSL_EXCLUSIVE_LOCKS_REQUIRED(engine_);
   // For those who have the engine without the role: sends what was pushed.
@@ -93,6 +97,8 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(engine_) ABSL_LOCKS_EXCLUDED(role_mu_);
   // Unlocks, and sends what others pushed in vain meanwhile.
   void ReleaseEngine(WakeList* wake) ABSL_UNLOCK_FUNCTION(engine_);
+  // SendSubmissions, ReleaseEngine and WakeAll.
+  void SendAndRelease() ABSL_UNLOCK_FUNCTION(engine_);
   void CancelRest(Call* self, WakeList* wake)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(engine_);
   static void WakeAll(WakeList* wake);
@@ -110,8 +116,9 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
   void Poll(Call* self) ABSL_UNLOCK_FUNCTION(engine_);
   // Sleeps on the descriptor without the engine.
   void SleepAsPoller(const Call& self) ABSL_EXCLUSIVE_LOCKS_REQUIRED(engine_);
-  // Returns with the role (true) or when `self` is done (false).
-  bool WaitForTurn(Call* self) ABSL_LOCKS_EXCLUDED(role_mu_);
+  // Returns with the role (true) or when `self` is done (false). `left`: its
+  // request was left to the next poller.
+  bool WaitForTurn(Call* self, bool left) ABSL_LOCKS_EXCLUDED(role_mu_);
 
   // The housekeeper's thread.
   void Housekeep();
@@ -138,6 +145,7 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
   SubmissionList submissions_;
   std::atomic<uint64_t> calls_{0};    // of Run; tells the housekeeper of life
   std::atomic<uint32_t> running_{0};  // calls of Run that have not returned
+  SendBatching batching_;
 
   mutable EngineLock engine_;
   std::unique_ptr<fabric::EventChannel> channel_;

@@ -60,6 +60,7 @@ class BlockingSessionTest : public testing::Test {
       command_();
       command_ = nullptr;
     }
+    if (on_step_) on_step_();
     changed_.notify_all();
     const absl::Time now = Clock::System()->Now();
     for (; seen_ < server_.requests.size(); ++seen_) {
@@ -98,6 +99,7 @@ class BlockingSessionTest : public testing::Test {
   SessionOptions options_;
   absl::Duration delay_ = absl::ZeroDuration();
   std::function<void()> command_;
+  std::function<void()> on_step_;
   bool answer_ = true;
   size_t seen_ = 0;
   std::multimap<absl::Time, size_t> due_;
@@ -126,6 +128,33 @@ TEST_F(BlockingSessionTest, OpenTellsWhyItFailed) {
   EXPECT_EQ(ErrnoOf(session.status()), ECONNREFUSED);
   EXPECT_NE(session.status().message().find("127.0.0.9"), std::string::npos)
       << session.status();
+}
+
+// Calls that leave their requests to whoever takes the next answer do not wait
+// for answers that never come.
+TEST_F(BlockingSessionTest, AllIsSentThoughNothingIsAnswered) {
+  answer_ = false;
+  auto session = Open();
+  ASSERT_NE(session, nullptr);
+  constexpr size_t kThreads = 8;  // as many as there are permits
+  Event all;
+  on_step_ = [&] {
+    if (server_.requests.size() == kThreads && !std::exchange(answer_, true)) {
+      all.Notify();
+      seen_ = 0;
+    }
+  };
+  std::vector<std::thread> threads;
+  for (size_t t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&] {
+      TestRequest read(Direction::kRead, 512);
+      Request* const request = &read.request;
+      session->Run(absl::MakeConstSpan(&request, 1), Later());
+      EXPECT_EQ(read.request.error, 0);
+    });
+  }
+  EXPECT_TRUE(all.Wait());
+  for (std::thread& thread : threads) thread.join();
 }
 
 TEST_F(BlockingSessionTest, ManyThreads) {
