@@ -143,6 +143,17 @@ void BlockingSessionImpl::SetStateCallback(
   callback_ = std::move(callback);
 }
 
+void BlockingSessionImpl::OnNotice(uint32_t payload) {
+  MutexLock lock(&callback_mu_);
+  if (notice_callback_) notice_callback_(payload);
+}
+
+void BlockingSessionImpl::SetNoticeCallback(
+    std::function<void(uint32_t payload)> callback) {
+  MutexLock lock(&callback_mu_);
+  notice_callback_ = std::move(callback);
+}
+
 absl::Status BlockingSessionImpl::ChangePath(PathChange change,
                                              const PathSpec& spec) {
   WakeList wake;

@@ -61,6 +61,9 @@ class BlockingSession {
   // block or call back.
   virtual void SetStateCallback(
       std::function<void(SessionState, const absl::Status&)> callback) = 0;
+  // The same for SessionObserver::OnNotice.
+  virtual void SetNoticeCallback(
+      std::function<void(uint32_t payload)> callback) = 0;
 };
 
 }  // namespace rtrs::client

@@ -57,6 +57,8 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
   std::vector<PathInfo> paths() const override;
   void SetStateCallback(
       std::function<void(SessionState, const absl::Status&)> callback) override;
+  void SetNoticeCallback(
+      std::function<void(uint32_t payload)> callback) override;
 
  private:
   // What the word of a sleeping call says.
@@ -84,6 +86,7 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
   static void OnRequestDone(Request* request) ABSL_NO_THREAD_SAFETY_ANALYSIS;
   static void OnAsyncDone(Request* request) ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void OnSessionState(SessionState state, const absl::Status& why) override;
+  void OnNotice(uint32_t payload) override;
 
   // Whether what `self` pushed should wait for the next poller.
   bool LeaveToPoller(const Call& self) const;
@@ -141,6 +144,7 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
   Mutex callback_mu_;
   std::function<void(SessionState, const absl::Status&)> callback_
       ABSL_GUARDED_BY(callback_mu_);
+  std::function<void(uint32_t)> notice_callback_ ABSL_GUARDED_BY(callback_mu_);
 
   SubmissionList submissions_;
   std::atomic<uint64_t> calls_{0};    // of Run; tells the housekeeper of life

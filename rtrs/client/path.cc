@@ -123,9 +123,9 @@ void Path::ConnectNext(absl::Time now) {
   request.sess_uuid = sess_uuid_;
   request.paths_uuid = env_->paths_uuid;
   request.first_conn = first_ || cid > 0;  // after cid 0 the session exists
-  request.capabilities.bits = wire::Capabilities::kFence |
-                              wire::Capabilities::kWriteVerifier |
-                              wire::Capabilities::kWriteZeroes;
+  request.capabilities.bits =
+      wire::Capabilities::kFence | wire::Capabilities::kWriteVerifier |
+      wire::Capabilities::kWriteZeroes | wire::Capabilities::kNotice;
   const absl::Duration timeout = env_->options->connect_timeout;
   deadline_ = now + timeout;
   const absl::Status status =
@@ -302,6 +302,7 @@ void Path::TearDown() {
   heartbeat_.Stop();
   deadline_ = absl::InfiniteFuture();
   ack_due_ = false;
+  notice_due_.reset();
   in_flight_ = 0;
   for (const auto& con : cons_) {
     // A peer that learns of it at once need not wait for a heartbeat.
@@ -330,7 +331,7 @@ void Path::OnTimer(absl::Time now) {
     case Heartbeat::Action::kNone:
       break;
     case Heartbeat::Action::kSend:
-      if (absl::Status s = SendHeartbeat(wire::kHeartbeatImm); !s.ok()) {
+      if (absl::Status s = SendImmediate(wire::kHeartbeatImm); !s.ok()) {
         Fail(PathError(spec_, s));
       }
       break;

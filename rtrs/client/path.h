@@ -55,6 +55,8 @@ class PathHost {
   virtual void OnSendCompletion(Path* path, uint32_t permit) = 0;
   // The server confirmed over `path` that another one is fenced.
   virtual void OnFenceDone(Path* path, const wire::FenceImm& fence) = 0;
+  // The server has a NOTICE for the layer above.
+  virtual void OnNotice(uint32_t payload) = 0;
 };
 
 // A request ready to be sent.
@@ -148,7 +150,7 @@ class Path {
   absl::Status OnRkeyResponse(Connection* con, const uint8_t* bytes,
                               const fabric::WorkCompletion& wc);
   absl::Status Respond(Connection* con, const wire::IoResponseImm& response);
-  absl::Status SendHeartbeat(uint32_t imm);
+  absl::Status SendImmediate(uint32_t imm);
   absl::Status AfterPoll();
 
   uint32_t DepthOf(uint16_t cid) const;
@@ -169,6 +171,7 @@ class Path {
   PathLimits limits_;
   Heartbeat heartbeat_;
   bool ack_due_ = false;  // a heartbeat of the peer is not answered yet
+  std::optional<uint32_t> notice_due_;  // the NOTICE that is not answered yet
   absl::Time deadline_ = absl::InfiniteFuture();  // of the state
   size_t in_flight_ = 0;
   std::vector<Chunk> chunks_;

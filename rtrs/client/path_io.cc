@@ -1,8 +1,9 @@
-// What moves over a connected path: requests, responses, heartbeats.
+// What moves over a connected path: requests, responses, heartbeats, notices.
 #include <errno.h>
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "rtrs/base/errno_status.h"
@@ -34,9 +35,14 @@ absl::Status Path::AfterPoll() {
   if (state_ != PathState::kConnected) return absl::OkStatus();
   // Before the next requests go out, so that no receive is missing for them.
   for (const auto& con : cons_) RTRS_RETURN_IF_ERROR(con->Repost());
-  if (!ack_due_) return absl::OkStatus();
-  ack_due_ = false;
-  return SendHeartbeat(wire::kHeartbeatAckImm);
+  if (std::exchange(ack_due_, false)) {
+    RTRS_RETURN_IF_ERROR(SendImmediate(wire::kHeartbeatAckImm));
+  }
+  if (!notice_due_.has_value()) return absl::OkStatus();
+  const uint32_t ack =
+      wire::EncodeNoticeImm(wire::ImmType::kNoticeAck, *notice_due_);
+  notice_due_.reset();
+  return SendImmediate(ack);
 }
 
 void Path::OnCompletion(const fabric::WorkCompletion& wc, absl::Time now) {
@@ -130,8 +136,19 @@ absl::Status Path::OnImmediate(Connection* con, uint32_t imm, absl::Time now) {
       if (con->cid() != 0) break;
       env_->host->OnFenceDone(this, wire::DecodeFenceImm(imm));
       return absl::OkStatus();
+    case wire::ImmType::kNotice:
+      if (con->cid() != 0 || state_ != PathState::kConnected ||
+          !limits_.capabilities.Has(wire::Capabilities::kNotice)) {
+        break;
+      }
+      // One at a time, so that it is the last of a batch that waits for its
+      // answer.
+      notice_due_ = wire::DecodeNoticeImm(imm);
+      env_->host->OnNotice(*notice_due_);
+      return absl::OkStatus();
     case wire::ImmType::kIoRequest:
     case wire::ImmType::kFence:
+    case wire::ImmType::kNoticeAck:
       break;
   }
   RTRS_LOG_EVERY(warn, absl::Seconds(10),
@@ -154,7 +171,7 @@ absl::Status Path::Respond(Connection* con,
   return absl::OkStatus();
 }
 
-absl::Status Path::SendHeartbeat(uint32_t imm) {
+absl::Status Path::SendImmediate(uint32_t imm) {
   fabric::SendWr wr;
   wr.opcode = fabric::WrOpcode::kRdmaWriteWithImm;
   wr.imm = imm;

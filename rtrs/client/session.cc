@@ -76,6 +76,10 @@ void SessionImpl::SetState(SessionState state, const absl::Status& why) {
   if (observer_ != nullptr) observer_->OnSessionState(state, why);
 }
 
+void SessionImpl::OnNotice(uint32_t payload) {
+  if (observer_ != nullptr) observer_->OnNotice(payload);
+}
+
 absl::Status SessionImpl::Prepare() {
   RTRS_RETURN_IF_ERROR(wire::CheckSessionName(options_.sessname));
   if (options_.paths.empty() || options_.paths.size() > wire::kMaxPaths) {

@@ -71,6 +71,9 @@ class SessionObserver {
   virtual ~SessionObserver() = default;
   // `why` says what happened when the state is kDisconnected or kClosed.
   virtual void OnSessionState(SessionState state, const absl::Status& why) = 0;
+  // The server sent a NOTICE (wire/immediate.h). Any payload of 28 bits, any
+  // number of times: the server is not to be trusted.
+  virtual void OnNotice(uint32_t payload) = 0;
 };
 
 class Session {

@@ -113,6 +113,7 @@ class SessionImpl : public Session, private PathHost {
                           const wire::IoResponseImm& response) override;
   void OnSendCompletion(Path* path, uint32_t permit) override;
   void OnFenceDone(Path* path, const wire::FenceImm& fence) override;
+  void OnNotice(uint32_t payload) override;
 
   // The one function that moves the state.
   void SetState(SessionState state, const absl::Status& why);

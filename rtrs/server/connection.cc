@@ -306,10 +306,16 @@ void Connection::HandleImmediate(uint32_t imm) {
       if (cid_ == 0) return;  // a reception, which is all that it says
       break;
     case wire::ImmType::kFence:
-      if (cid_ == 0 && path_->control()->HasFence(*path_)) {
+      if (cid_ == 0 && path_->control()->Has(*path_->session(),
+                                             wire::Capabilities::kFence)) {
         const absl::Status status = path_->control()->OnFence(path_, imm);
         if (!status.ok()) ProtocolError(status.message());
         return;
+      }
+      break;
+    case wire::ImmType::kNoticeAck:
+      if (notices_.Acknowledge(wire::DecodeNoticeImm(imm))) {
+        return SendNextNotice();
       }
       break;
     default:

@@ -17,6 +17,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "rtrs/fabric/fabric.h"
+#include "rtrs/server/notice_queue.h"
 #include "rtrs/server/operation.h"
 #include "rtrs/server/port.h"
 #include "rtrs/server/request.h"
@@ -81,6 +82,8 @@ class Connection {
   void SendHeartbeat(bool ack);
   // cid 0: answers a FENCE, when there is room.
   void SendFenceDone(uint32_t imm);
+  // cid 0: sends a NOTICE, when there is room and the last one has come.
+  void SendNotice(uint32_t payload);
 
  private:
   void Move(ConnectionState to, absl::string_view why);
@@ -108,6 +111,7 @@ class Connection {
   void SendNext(Operation* op);
   void SendResponse(Operation* op);
   void SendWaiting();
+  void SendNextNotice();
   void SendImmediate(uint32_t imm);  // when there is room
   // Gives the record and the chunk back; the response is posted or dropped.
   void ReleaseOperation(Operation* op);
@@ -148,6 +152,7 @@ class Connection {
   bool heartbeat_waits_ = false;
   bool heartbeat_ack_waits_ = false;
   std::vector<uint32_t> fence_answers_;  // that wait for room
+  NoticeQueue notices_;                  // cid 0
   // What the send queue has no room for: responses, and invalidations of
   // requests that have not started. Oldest first.
   OperationList waiting_;

@@ -1,4 +1,5 @@
-// Responses and heartbeats: what a connection sends. wire.md §4.5, §4.8, §5.1.
+// Responses, heartbeats, notices: what a connection sends. wire.md §4.5, §4.8,
+// §5.1.
 #include <array>
 #include <utility>
 #include <vector>
@@ -141,6 +142,7 @@ void Connection::SendWaiting() {
   if (!fence_answers_.empty()) {
     for (uint32_t imm : std::exchange(fence_answers_, {})) SendFenceDone(imm);
   }
+  SendNextNotice();
   while (!waiting_.empty() &&
          SendRoom(NextWrs(*waiting_.front()) + kReservedSends)) {
     SendNext(waiting_.PopFront());
@@ -206,6 +208,18 @@ void Connection::SendFenceDone(uint32_t imm) {
     return ProtocolError("FENCEs whose answers it does not take");
   }
   fence_answers_.push_back(imm);
+}
+
+void Connection::SendNotice(uint32_t payload) {
+  if (state() != ConnectionState::kOpen || !path_->Answers()) return;
+  notices_.Add(payload);
+  SendNextNotice();
+}
+
+void Connection::SendNextNotice() {
+  if (!notices_.CanSend() || !SendRoom(1)) return;
+  SendImmediate(
+      wire::EncodeNoticeImm(wire::ImmType::kNotice, notices_.TakeNext()));
 }
 
 void Connection::SendImmediate(uint32_t imm) {

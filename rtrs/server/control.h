@@ -56,9 +56,13 @@ class Control {
   // An INFO_REQ came on cid 0 of `path`. Answers it; an error means that the
   // path has to close.
   absl::Status OnInfoRequest(Path* path, absl::Span<const uint8_t> message);
+  // Whether both ends of `session` announced `capability`.
+  bool Has(const SessionImpl& session, uint32_t capability) const {
+    return options_.capabilities.Has(capability) &&
+           session.client_capabilities().Has(capability);
+  }
   // A FENCE came on cid 0 of `asker`. Answers it when that can be; an error
   // means that `asker` has to close.
-  bool HasFence(const Path& path) const;
   absl::Status OnFence(Path* asker, uint32_t imm);
   // Runs the timers that are due; false if there was none.
   bool Tick();
@@ -114,6 +118,7 @@ class Control {
   void AnswerFences(SessionImpl* session, Path* gone);
   void RemovePath(Path* path);
   void DisconnectSession(const Uuid& uuid);
+  void SendNotice(const Uuid& uuid, uint32_t payload);
   void TickPath(Path* path, absl::Time now);
   void SetTimer(absl::Time at);
 

@@ -139,8 +139,13 @@ absl::StatusOr<SessionImpl*> Control::AddSession(
   const Uuid uuid = wanted.paths_uuid;
   auto session = std::make_unique<SessionImpl>(
       uuid, peer, wanted.capabilities, std::move(memory),
-      options_.sess_queue_depth, options_.max_chunk_size, [this, uuid] {
+      options_.sess_queue_depth, options_.max_chunk_size,
+      [this, uuid] {
         workers_[0]->PostTask([this, uuid] { DisconnectSession(uuid); });
+      },
+      [this, uuid](uint32_t payload) {
+        workers_[0]->PostTask(
+            [this, uuid, payload] { SendNotice(uuid, payload); });
       });
   SessionImpl* added = session.get();
   sessions_[uuid] = std::move(session);

@@ -13,12 +13,6 @@
 
 namespace rtrs::server {
 
-bool Control::HasFence(const Path& path) const {
-  constexpr uint32_t kFence = wire::Capabilities::kFence;
-  return options_.capabilities.Has(kFence) &&
-         path.session()->client_capabilities().Has(kFence);
-}
-
 absl::Status Control::OnFence(Path* asker, uint32_t imm) {
   SessionImpl* session = asker->session();
   const wire::FenceImm wanted = wire::DecodeFenceImm(imm);

@@ -70,6 +70,10 @@ class Session {
   virtual const SocketAddress& peer_address() const = 0;  // of the first path
   // Closes all paths, for an administrator. Any thread.
   virtual void Disconnect() = 0;
+  // Sends a NOTICE (wire/immediate.h) with `payload`, of 28 bits, on all paths
+  // that are up, if both ends announced it; else does nothing. May be lost: to
+  // be called again until the client shows that it knows. Any thread.
+  virtual void SendNotice(uint32_t payload) = 0;
   void* context = nullptr;  // of the layer above
 
  protected:

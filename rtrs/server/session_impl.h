@@ -29,14 +29,16 @@ class SessionImpl final : public Session {
   SessionImpl(const Uuid& paths_uuid, const SocketAddress& peer,
               wire::Capabilities capabilities,
               std::unique_ptr<ChunkMemory> memory, uint32_t queue_depth,
-              uint32_t chunk_size, std::function<void()> disconnect)
+              uint32_t chunk_size, std::function<void()> disconnect,
+              std::function<void(uint32_t)> send_notice)
       : uuid_(paths_uuid),
         peer_(peer),
         capabilities_(capabilities),
         memory_(std::move(memory)),
         chunk_size_(chunk_size),
         owners_(queue_depth),
-        disconnect_(std::move(disconnect)) {}
+        disconnect_(std::move(disconnect)),
+        send_notice_(std::move(send_notice)) {}
   // Paths go before the memory they are registered in.
   ~SessionImpl() { paths.clear(); }
 
@@ -49,6 +51,7 @@ class SessionImpl final : public Session {
   }
   const SocketAddress& peer_address() const override { return peer_; }
   void Disconnect() override { disconnect_(); }
+  void SendNotice(uint32_t payload) override { send_notice_(payload); }
 
   const Uuid& uuid() const { return uuid_; }
   // `buf_id` is below the queue depth.
@@ -82,6 +85,7 @@ class SessionImpl final : public Session {
   const uint32_t chunk_size_;
   ChunkOwners owners_;
   std::function<void()> disconnect_;
+  std::function<void(uint32_t)> send_notice_;
 };
 
 }  // namespace rtrs::server

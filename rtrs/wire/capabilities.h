@@ -27,6 +27,10 @@ struct Capabilities {
   // Operation 5 is write zeroes, whatever slot 20 may mean elsewhere; NOUNMAP
   // and PREFLUSH are honoured.
   static constexpr uint32_t kWriteZeroes = 0x4;
+  // The server says when a device that is open there has changed its size:
+  // NOTICE and NOTICE_ACK of immediate.h, with the payload of
+  // rnbd_messages.h. Announced by both ends or not used.
+  static constexpr uint32_t kNotice = 0x8;
 
   uint32_t bits = 0;
 

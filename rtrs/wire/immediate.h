@@ -19,6 +19,8 @@ enum class ImmType : uint8_t {
   kHeartbeatAck = 9,
   kFence = 10,      // client to server: fence a dead path; FenceImm
   kFenceDone = 11,  // server to client: it is fenced; the same payload
+  kNotice = 12,     // server to client: for the layer above; EncodeNoticeImm
+  kNoticeAck = 13,  // client to server: it came; the same payload
 };
 
 inline constexpr int kImmPayloadBits = 28;
@@ -111,6 +113,26 @@ constexpr FenceImm DecodeFenceImm(uint32_t imm) {
 // not more than 127 connects newer.
 constexpr bool FenceCovers(const FenceImm& v, uint16_t recon_cnt) {
   return static_cast<uint8_t>(v.recon_cnt - recon_cnt) < 128;
+}
+
+// The notice, between ends that both announced Capabilities::kNotice in the
+// connects of the session; unknown to kernel peers. As the fence it is an empty
+// RDMA_WRITE_WITH_IMM on cid 0.
+//
+// NOTICE tells the client's layer above that something at the server is not any
+// more what it was told; the payload says what. It carries no news itself, so
+// that it may come twice or too late. NOTICE_ACK says on the same path that it
+// came and that its receive is posted again: until then the server sends no
+// other NOTICE on that path, and so the client needs one receive for them all.
+// A NOTICE may be lost with its path. The server's layer above repeats it until
+// the client has asked.
+//
+// `type` is kNotice or kNoticeAck, `payload` has 28 bits.
+constexpr uint32_t EncodeNoticeImm(ImmType type, uint32_t payload) {
+  return static_cast<uint32_t>(type) << kImmPayloadBits | payload;
+}
+constexpr uint32_t DecodeNoticeImm(uint32_t imm) {
+  return imm & kImmPayloadMask;
 }
 
 }  // namespace rtrs::wire

@@ -118,6 +118,12 @@ void EncodeIo(const Io& v, uint8_t* out);  // kSize bytes
 // Unknown operations are refused (EOPNOTSUPP): the kernel would read.
 absl::StatusOr<Io> DecodeIo(absl::Span<const uint8_t> bytes);
 
+// The payload of a NOTICE (immediate.h) is the id of a device that the client
+// has open and whose size is not that of its last OPEN_RSP any more. The client
+// asks by another OPEN of the same name, which is answered with the same id; it
+// opens nothing a second time, one CLOSE still closes the device. Ids of more
+// than 28 bits have no notice.
+
 // CLOSE, §7.6.
 struct Close {
   static constexpr size_t kSize = 8;

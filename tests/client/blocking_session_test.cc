@@ -18,6 +18,7 @@
 #include "rtrs/base/clock.h"
 #include "rtrs/base/errno_status.h"
 #include "rtrs/base/mutex.h"
+#include "rtrs/wire/immediate.h"
 #include "tests/client/fake_server.h"
 #include "tests/client/served_fabric.h"
 #include "tests/client/session_fixture.h"
@@ -317,6 +318,22 @@ TEST_F(BlockingSessionTest, ObserverHearsOfALossWhileIdle) {
   Request* const requests[] = {&read.request};
   session->Run(requests, Later());
   EXPECT_EQ(read.request.error, ECONNABORTED);
+}
+
+TEST_F(BlockingSessionTest, NoticeIsHeardWhileIdle) {
+  server_.config.capabilities = wire::Capabilities::kNotice;
+  auto session = Open();
+  ASSERT_NE(session, nullptr);
+  Event heard;
+  session->SetNoticeCallback([&heard](uint32_t payload) {
+    EXPECT_EQ(payload, 5u);
+    heard.Notify();
+  });
+  Command([this] {
+    server_.SendImm(0, 0, wire::EncodeNoticeImm(wire::ImmType::kNotice, 5));
+  });
+  EXPECT_TRUE(heard.Wait());
+  session->SetNoticeCallback(nullptr);
 }
 
 TEST_F(BlockingSessionTest, LostPathComesBackWithoutAnyCall) {

@@ -68,6 +68,8 @@ bool FakeServer::Step() {
           ++heartbeat_acks;
         } else if (wire::ImmTypeOf(wc.imm) == wire::ImmType::kFence) {
           fences.push_back(wc.imm);
+        } else if (wire::ImmTypeOf(wc.imm) == wire::ImmType::kNoticeAck) {
+          notice_acks.push_back(wire::DecodeNoticeImm(wc.imm));
         } else {
           OnRequest(con, wc.imm);
         }

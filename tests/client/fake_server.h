@@ -87,7 +87,8 @@ class FakeServer {
   std::vector<Received> requests;
   int heartbeats = 0;
   int heartbeat_acks = 0;
-  std::vector<uint32_t> fences;  // immediates
+  std::vector<uint32_t> fences;       // immediates
+  std::vector<uint32_t> notice_acks;  // payloads
   Config config;
 
  private:

@@ -92,6 +92,7 @@ class SessionTest : public testing::Test, public SessionObserver {
     states_.push_back(state);
     why_ = why;
   }
+  void OnNotice(uint32_t payload) override { notices_.push_back(payload); }
 
   fabric::LoopbackFabric fabric_;
   ManualClock clock_;
@@ -102,6 +103,7 @@ class SessionTest : public testing::Test, public SessionObserver {
   std::unique_ptr<Session> session_;
   std::vector<SessionState> states_;
   absl::Status why_;
+  std::vector<uint32_t> notices_;
 };
 
 }  // namespace rtrs::client

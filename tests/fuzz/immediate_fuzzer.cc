@@ -33,6 +33,13 @@ int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       FUZZ_CHECK(wire::FenceCovers(v, v.recon_cnt));
       break;
     }
+    case wire::ImmType::kNotice:
+    case wire::ImmType::kNoticeAck: {
+      const uint32_t v = wire::DecodeNoticeImm(imm);
+      FUZZ_CHECK(v <= wire::kImmPayloadMask);
+      FUZZ_CHECK(wire::EncodeNoticeImm(wire::ImmTypeOf(imm), v) == imm);
+      break;
+    }
   }
   return 0;
 }

@@ -25,13 +25,13 @@ def wire():
     seed('connect_request', 'cid0', vector('msg-conn-req-first'))
     seed('connect_request', 'cid1', vector('msg-conn-req-second'))
     request = bytearray(vector('msg-conn-req-first'))
-    request[45:53] = b'RNU1\x07\0\0\0'
+    request[45:53] = b'RNU1\x0f\0\0\0'
     seed('connect_request', 'capabilities', request)
     seed('connect_response', 'accept', vector('msg-conn-rsp'))
     seed('connect_response', 'reject',
          bytes.fromhex('bd1b0002efff') + bytes(50))
     response = bytearray(vector('msg-conn-rsp'))
-    response[20:28] = b'RNU1\x07\0\0\0'
+    response[20:28] = b'RNU1\x0f\0\0\0'
     seed('connect_response', 'capabilities', response)
     seed('info_request', 'cap1', vector('msg-info-req'))
     session = struct.pack('<HI', 512, 131072)
@@ -60,7 +60,9 @@ def wire():
     seed('open_rsp', 'write_back', vector('msg-open-rsp-wb'))
     seed('close', 'device0', vector('msg-close')[:8])
     for name, imm in (('request', 0x00281020), ('response', 0x10280005),
-                      ('response_inv', 0x20100000), ('heartbeat', 0x80000000)):
+                      ('response_inv', 0x20100000), ('heartbeat', 0x80000000),
+                      ('fence', 0xa1abcd07), ('fence_done', 0xb1abcd07),
+                      ('notice', 0xc0000005), ('notice_ack', 0xd0000005)):
         seed('immediate', name, struct.pack('>I', imm) + struct.pack('<H', 512))
 
 

@@ -46,6 +46,11 @@ void FakeServer::WaitForHeldOpen() {
   while (held_opens_ == 0) changed_.Wait(&mu_);
 }
 
+void FakeServer::Resize(const std::string& name, uint64_t bytes) {
+  rtrs::MutexLock lock(&mu_);
+  devices_[name].bytes.resize(bytes);
+}
+
 void FakeServer::FailOpens(int n, int error) {
   rtrs::MutexLock lock(&mu_);
   fail_opens_ = n;
@@ -277,6 +282,21 @@ void FakeSession::SetStateCallback(
     std::function<void(SessionState, const absl::Status&)> callback) {
   rtrs::MutexLock lock(&mu_);
   callback_ = std::move(callback);
+}
+
+void FakeSession::SetNoticeCallback(
+    std::function<void(uint32_t payload)> callback) {
+  rtrs::MutexLock lock(&mu_);
+  notice_callback_ = std::move(callback);
+}
+
+void FakeSession::Notice(uint32_t payload) {
+  std::function<void(uint32_t)> callback;
+  {
+    rtrs::MutexLock lock(&mu_);
+    callback = notice_callback_;
+  }
+  callback(payload);
 }
 
 void FakeSession::Disconnect() {

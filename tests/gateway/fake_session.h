@@ -55,6 +55,8 @@ class FakeServer {
   void HoldOpens();
   void ReleaseOpens();
   void WaitForHeldOpen();
+  // Changes the size of a device, and says nothing.
+  void Resize(const std::string& name, uint64_t bytes);
   // The next `n` OPENs are answered with `error`.
   void FailOpens(int n, int error);
 
@@ -103,7 +105,11 @@ class FakeSession : public rtrs::client::BlockingSession {
   void SetStateCallback(
       std::function<void(rtrs::client::SessionState, const absl::Status&)>
           callback) override;
+  void SetNoticeCallback(
+      std::function<void(uint32_t payload)> callback) override;
 
+  // The server sends a notice.
+  void Notice(uint32_t payload);
   // All paths are gone; the server forgets the session.
   void Disconnect();
   void Reconnect();
@@ -126,6 +132,7 @@ class FakeSession : public rtrs::client::BlockingSession {
       rtrs::client::SessionState::kConnected;
   std::function<void(rtrs::client::SessionState, const absl::Status&)> callback_
       ABSL_GUARDED_BY(mu_);
+  std::function<void(uint32_t)> notice_callback_ ABSL_GUARDED_BY(mu_);
   std::thread thread_;
 };
 

@@ -449,5 +449,66 @@ TEST(HeartbeatProblemTest, BeforeInfoRsp) {
   EXPECT_THAT(c.Problems(), HasSubstr("first message is not"));
 }
 
+// Notices.
+
+constexpr uint32_t kNotice0 = 0xc0000000;
+constexpr uint32_t kNotice0Ack = 0xd0000000;
+
+class NoticeTest : public testing::Test {
+ protected:
+  explicit NoticeTest(uint32_t server = wire::Capabilities::kNotice) {
+    c_.request.capabilities.bits = wire::Capabilities::kNotice;
+    c_.response.capabilities.bits = server;
+    c_.Open();
+  }
+  Conversation c_;
+};
+
+TEST_F(NoticeTest, OneAfterTheOtherFits) {
+  for (int i = 0; i < 3; ++i) {
+    c_.Immediate(0, Sender::kServer, kNotice0);
+    c_.Immediate(0, Sender::kClient, kNotice0Ack);
+  }
+  EXPECT_THAT(c_.Problems(), StrEq(""));
+  EXPECT_EQ(c_.summary(0).notices, 3);
+}
+
+TEST_F(NoticeTest, OutsideOfCid0) {
+  c_.Immediate(1, Sender::kServer, kNotice0);
+  EXPECT_THAT(c_.Problems(), StartsWith("notice outside of cid 0"));
+}
+
+TEST_F(NoticeTest, BeforeTheLastWasAcknowledged) {
+  c_.Immediate(0, Sender::kServer, kNotice0);
+  c_.Immediate(0, Sender::kServer, kNotice0);
+  EXPECT_THAT(c_.Problems(), HasSubstr("before the last one was ack"));
+}
+
+TEST_F(NoticeTest, AckOfAnotherOne) {
+  c_.Immediate(0, Sender::kServer, kNotice0);
+  c_.Immediate(0, Sender::kClient, kNotice0Ack + 1);
+  EXPECT_THAT(c_.Problems(), HasSubstr("acknowledged that was not sent"));
+}
+
+TEST_F(NoticeTest, OfTheClient) {
+  c_.Immediate(0, Sender::kClient, kNotice0);
+  EXPECT_THAT(c_.Problems(), HasSubstr("immediate 0xc0000000 of a client"));
+}
+
+TEST_F(NoticeTest, OfADeviceThatWasNeverOpen) {
+  c_.Immediate(0, Sender::kServer, kNotice0 + 7);
+  EXPECT_THAT(c_.Problems(), HasSubstr("notice of device 7, never open"));
+}
+
+class UnannouncedNoticeTest : public NoticeTest {
+ protected:
+  UnannouncedNoticeTest() : NoticeTest(0) {}
+};
+
+TEST_F(UnannouncedNoticeTest, IsAProblem) {
+  c_.Immediate(0, Sender::kServer, kNotice0);
+  EXPECT_THAT(c_.Problems(), HasSubstr("not announced by both ends"));
+}
+
 }  // namespace
 }  // namespace rtrs::pcap

@@ -188,6 +188,12 @@ void PathChecker::OnClientMessage(int frame, uint16_t cid,
       }
       OnFence(frame, cid, message.sender, imm);
       break;
+    case ImmType::kNoticeAck:
+      if (write.has_value() || message.address != 0 || message.rkey != 0) {
+        Problem(frame, cid, "notice acknowledgement that is not empty");
+      }
+      OnNotice(frame, cid, message.sender, imm);
+      break;
     default:
       Problem(frame, cid, absl::StrFormat("immediate 0x%08x of a client", imm));
       break;
@@ -227,6 +233,9 @@ void PathChecker::OnServerMessage(int frame, uint16_t cid,
     case ImmType::kFenceDone:
       OnFence(frame, cid, message.sender, imm);
       break;
+    case ImmType::kNotice:
+      OnNotice(frame, cid, message.sender, imm);
+      break;
     default:
       Problem(frame, cid, absl::StrFormat("immediate 0x%08x of a server", imm));
       break;
@@ -252,13 +261,41 @@ void PathChecker::OnHeartbeat(int frame, uint16_t cid, Sender sender,
   }
 }
 
+void PathChecker::CheckExtension(int frame, uint16_t cid, uint32_t capability,
+                                 const std::string& what) {
+  if (cid != 0) Problem(frame, cid, absl::StrCat(what, " outside of cid 0"));
+  if (!first_.capabilities.Has(capability) ||
+      !limits_->capabilities.Has(capability)) {
+    Problem(frame, cid,
+            absl::StrCat(what, " that was not announced by both ends"));
+  }
+}
+
+void PathChecker::OnNotice(int frame, uint16_t cid, Sender sender,
+                           uint32_t imm) {
+  CheckExtension(frame, cid, wire::Capabilities::kNotice, "notice");
+  const uint32_t payload = wire::DecodeNoticeImm(imm);
+  if (wire::ImmTypeOf(imm) == ImmType::kNotice) {
+    if (notice_.has_value()) {
+      Problem(frame, cid, "notice before the last one was acknowledged");
+    }
+    notice_ = payload;
+    ++report_->connection(connections_[cid].id).notices;
+    Trace(frame, cid, sender, absl::StrCat("notice of device ", payload));
+    for (const std::string& problem : rnbd_->OnNotice(payload)) {
+      Problem(frame, cid, problem);
+    }
+  } else if (notice_ != payload) {
+    Problem(frame, cid, "notice acknowledged that was not sent");
+  } else {
+    notice_.reset();
+    Trace(frame, cid, sender, "notice ack");
+  }
+}
+
 void PathChecker::OnFence(int frame, uint16_t cid, Sender sender,
                           uint32_t imm) {
-  if (cid != 0) Problem(frame, cid, "fence outside of cid 0");
-  if (!first_.capabilities.Has(wire::Capabilities::kFence) ||
-      !limits_->capabilities.Has(wire::Capabilities::kFence)) {
-    Problem(frame, cid, "fence that was not announced by both ends");
-  }
+  CheckExtension(frame, cid, wire::Capabilities::kFence, "fence");
   const uint32_t payload = imm & wire::kImmPayloadMask;
   if (wire::ImmTypeOf(imm) == ImmType::kFence) {
     fences_.insert(payload);

@@ -66,6 +66,10 @@ class PathChecker {
   void OnServerSend(int frame, uint16_t cid, const Message& message);
   void OnHeartbeat(int frame, uint16_t cid, Sender sender, uint32_t imm);
   void OnFence(int frame, uint16_t cid, Sender sender, uint32_t imm);
+  void OnNotice(int frame, uint16_t cid, Sender sender, uint32_t imm);
+  // An immediate of our own ends: on cid 0, and both announced `capability`.
+  void CheckExtension(int frame, uint16_t cid, uint32_t capability,
+                      const std::string& what);
   void OnRequest(int frame, uint16_t cid, uint32_t imm, const Message& write);
   void CheckRequestLimits(int frame, const Request& request);
   void OnResponse(int frame, uint16_t cid, uint32_t imm);
@@ -82,6 +86,7 @@ class PathChecker {
   std::map<uint32_t, Request> requests_;  // in flight, by chunk number
   int heartbeats_[2] = {0, 0};            // not acknowledged, by Sender
   std::multiset<uint32_t> fences_;        // not confirmed
+  std::optional<uint32_t> notice_;        // not confirmed
 };
 
 }  // namespace rtrs::pcap

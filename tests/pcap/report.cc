@@ -59,6 +59,7 @@ std::string Report::SummaryText(ConnectionId id) const {
   if (c.heartbeats != 0) {
     absl::StrAppend(&text, ", ", c.heartbeats, " heartbeats");
   }
+  if (c.notices != 0) absl::StrAppend(&text, ", ", c.notices, " notices");
   if (c.unanswered != 0) {
     absl::StrAppend(&text, ", ", c.unanswered, " unanswered");
   }

@@ -28,6 +28,7 @@ struct ConnectionSummary {
   int responses = 0;
   int errors = 0;  // responses with an errno
   int heartbeats = 0;
+  int notices = 0;
   int unanswered = 0;  // requests when it ended
   int problems = 0;
 };

@@ -35,6 +35,7 @@ void RnbdChecker::Reset(bool complete) {
   complete_ = complete;
   sess_info_ = false;
   open_.clear();
+  ever_open_.clear();
 }
 
 void RnbdChecker::CheckShape(const Request& request, RtrsType type,
@@ -161,6 +162,7 @@ RnbdChecker::Problems RnbdChecker::CheckOpenRsp(
   const auto v = rnbd::wire::DecodeOpenRsp(reply);
   if (!v.ok()) return {absl::StrCat(v.status().message())};
   open_.insert(v->device_id);
+  ever_open_.insert(v->device_id);
   const uint32_t logical = v->logical_block_size;
   if (!std::has_single_bit(logical) || logical < rnbd::wire::kSectorSize) {
     problems.push_back(
@@ -203,6 +205,12 @@ RnbdChecker::Problems RnbdChecker::OnResponse(const Request& request,
     default:
       return {};
   }
+}
+
+// One that waited for its turn may come after the device was closed.
+RnbdChecker::Problems RnbdChecker::OnNotice(uint32_t device_id) const {
+  if (!complete_ || ever_open_.count(device_id) != 0) return {};
+  return {absl::StrCat("notice of device ", device_id, ", never open")};
 }
 
 }  // namespace rtrs::pcap

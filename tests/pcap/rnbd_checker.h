@@ -45,6 +45,8 @@ class RnbdChecker {
   // Decodes `user` and fills in what Request says RNBD does.
   Problems OnRequest(absl::Span<const uint8_t> user, Request* request);
   Problems OnResponse(const Request& request, int error);
+  // A NOTICE of the server with this payload.
+  Problems OnNotice(uint32_t device_id) const;
 
  private:
   Problems CheckIo(absl::Span<const uint8_t> user, Request* request);
@@ -58,6 +60,7 @@ class RnbdChecker {
   bool write_verifier_ = false;
   bool sess_info_ = false;
   std::set<uint32_t> open_;
+  std::set<uint32_t> ever_open_;
 };
 
 }  // namespace rtrs::pcap

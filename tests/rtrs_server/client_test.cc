@@ -5,6 +5,7 @@
 
 #include "rtrs/base/path_spec.h"
 #include "rtrs/client/session.h"
+#include "rtrs/server/notice_queue.h"
 #include "tests/rtrs_server/harness.h"
 
 namespace rtrs::server {
@@ -80,12 +81,14 @@ class ClientTest : public ServerTest, public client::SessionObserver {
   void OnSessionState(client::SessionState, const absl::Status& w) override {
     why = w;
   }
+  void OnNotice(uint32_t payload) override { notices.push_back(payload); }
 
   MemoryHandler memory;
   SeededRandom random{3};
   std::unique_ptr<fabric::EventChannel> channel;
   std::unique_ptr<client::Session> session;
   absl::Status why;
+  std::vector<uint32_t> notices;
 };
 
 TEST_F(ClientTest, Connects) {
@@ -147,6 +150,19 @@ TEST_F(ClientTest, HeartbeatsKeepAnIdleSessionUp) {
   }
   EXPECT_EQ(session->state(), client::SessionState::kConnected) << why;
   EXPECT_EQ(memory.sessions.size(), 1u);
+}
+
+TEST_F(ClientTest, NoticesArriveOneAfterTheOther) {
+  options.capabilities.bits = wire::Capabilities::kNotice;
+  StartBoth();
+  std::vector<uint32_t> sent;
+  for (uint32_t i = 0; i < NoticeQueue::kMaxWaiting; ++i) {
+    memory.sessions[0]->SendNotice(i);
+    sent.push_back(i);
+  }
+  Run();
+  EXPECT_EQ(notices, sent);
+  EXPECT_EQ(server->stats().protocol_errors, 0u);
 }
 
 TEST_F(ClientTest, CloseEndsTheSession) {

@@ -57,12 +57,14 @@ class FakeSession final : public rtrs::server::Session {
   }
   const rtrs::SocketAddress& peer_address() const override { return peer_; }
   void Disconnect() override {}
+  void SendNotice(uint32_t payload) override { notices.push_back(payload); }
 
   absl::Span<uint8_t> chunk(uint32_t buf_id) const {
     return memory_.subspan(size_t{buf_id} * chunk_size_, chunk_size_);
   }
 
   rtrs::wire::Capabilities capabilities;
+  std::vector<uint32_t> notices;  // payloads, in order
 
  private:
   const std::string name_;

@@ -134,6 +134,10 @@ void SimClient::OnSessionState(rtrs::client::SessionState state,
   }
 }
 
+void SimClient::OnNotice(uint32_t payload) {
+  Violation(absl::StrCat("notice of ", payload, ", where no disk changed"));
+}
+
 void SimClient::SendControl(std::vector<uint8_t> message,
                             uint32_t reply_length) {
   if (message.empty()) {

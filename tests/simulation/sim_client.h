@@ -69,6 +69,7 @@ class SimClient : public rtrs::client::SessionObserver {
 
   void OnSessionState(rtrs::client::SessionState state,
                       const absl::Status& why) override;
+  void OnNotice(uint32_t payload) override;
 
  private:
   enum class Phase {

@@ -27,6 +27,12 @@ TEST(CapabilitiesTest, EncodesMarkAndBits) {
   EXPECT_THAT(out, ElementsAre('R', 'N', 'U', '1', 5, 0, 0, 0));
 }
 
+TEST(CapabilitiesTest, EachHasABitOfItsOwn) {
+  EXPECT_EQ(Capabilities::kFence | Capabilities::kWriteVerifier |
+                Capabilities::kWriteZeroes | Capabilities::kNotice,
+            0xfu);
+}
+
 TEST(CapabilitiesTest, RoundTripKeepsUnknownBits) {
   std::array<uint8_t, Capabilities::kSize> out;
   EncodeCapabilities({0xdeadbeef}, out.data());

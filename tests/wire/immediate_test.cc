@@ -117,5 +117,14 @@ TEST(ImmediateTest, FenceCoversItsConnectAndOlderOnes) {
   EXPECT_FALSE(FenceCovers({1, 255}, 256));
 }
 
+TEST(ImmediateTest, NoticeCarriesAllPayloadBitsBothWays) {
+  EXPECT_EQ(EncodeNoticeImm(ImmType::kNotice, 5), 0xc0000005u);
+  EXPECT_EQ(EncodeNoticeImm(ImmType::kNoticeAck, kImmPayloadMask), 0xdfffffffu);
+  EXPECT_EQ(ImmTypeOf(0xc0000005u), ImmType::kNotice);
+  EXPECT_EQ(ImmTypeOf(0xdfffffffu), ImmType::kNoticeAck);
+  EXPECT_EQ(DecodeNoticeImm(0xc0000005u), 5u);
+  EXPECT_EQ(DecodeNoticeImm(0xdfffffffu), kImmPayloadMask);
+}
+
 }  // namespace
 }  // namespace rtrs::wire
