@@ -58,9 +58,9 @@ absl::Status Daemon::Start() {
   for (const auto& fabric : fabrics_) fabrics.push_back(fabric.get());
   rtrs::server::ServerOptions server = options_.server;
   using rtrs::wire::Capabilities;
-  server.capabilities.bits |= Capabilities::kFence |
-                              Capabilities::kWriteVerifier |
-                              Capabilities::kWriteZeroes;
+  server.capabilities.bits |=
+      Capabilities::kFence | Capabilities::kWriteVerifier |
+      Capabilities::kWriteZeroes | Capabilities::kNotice;
   RTRS_ASSIGN_OR_RETURN(server_,
                         rtrs::server::Server::Create(
                             std::move(fabrics), rtrs::Clock::System(),

@@ -48,7 +48,8 @@ class Daemon {
   // Stops everything. Only when shutdown_fd() is readable.
   void Finish();
 
-  // To be called every few seconds: notices devices that change their size.
+  // To be called every few seconds: notices devices that change their size, and
+  // tells their clients.
   void LookAtSizes() const { opener_.LookAtSizes(); }
 
   rtrs::server::Server::Stats stats() const { return server_->stats(); }

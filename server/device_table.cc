@@ -5,7 +5,7 @@
 namespace rnbd::server {
 
 OpenDevice::~OpenDevice() {
-  if (size_watch != nullptr) size_watch->Remove(backing.get());
+  if (size_watch != nullptr) size_watch->Remove(this);
   backing.reset();
   LeaveRegistry();
 }

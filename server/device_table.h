@@ -39,9 +39,13 @@ struct OpenDevice {
   std::shared_ptr<SharedDevice> shared;
   std::unique_ptr<Backing> backing;
   SizeWatch* size_watch = nullptr;  // that looks at it
+  // Bytes, as the last OPEN_RSP said.
+  mutable std::atomic<uint64_t> told_size{0};
   uint64_t incarnation = 0;
-  // SharedDevice::sync_failures when the client last opened it.
+  // SharedDevice::sync_failures when the client last opened it, and in which of
+  // its lives (RnbdSession::lives_) that was.
   mutable std::atomic<uint64_t> sync_failures_at_open{0};
+  mutable uint32_t opened_in_life = 0;
 
   // Gives up the place among the writers already now.
   void LeaveRegistry();

@@ -131,8 +131,6 @@ absl::StatusOr<std::unique_ptr<OpenDevice>> ExportOpener::Open(
   device->incarnation = IncarnationOf(fd, opened.block_device);
   device->backing = std::make_unique<Backing>(opened.fd.Release(), *geometry,
                                               ChooseInline(io_, *geometry));
-  sizes_->Add(device->backing.get(), device->path);
-  device->size_watch = sizes_.get();
   return device;
 }
 

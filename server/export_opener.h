@@ -11,6 +11,7 @@
 #include "server/device_registry.h"
 #include "server/device_table.h"
 #include "server/export_path.h"
+#include "server/size_watch.h"
 
 namespace rnbd::server {
 
@@ -30,8 +31,13 @@ class ExportOpener {
                std::string sysfs)
       : paths_(paths), registry_(registry), io_(io), sysfs_(std::move(sysfs)) {}
 
-  // Looks at the sizes of all devices that are open.
+  // Looks at the sizes of all devices that are watched.
   void LookAtSizes() const { sizes_->Look(); }
+  // From now on, until it leaves the watch.
+  void Watch(OpenDevice* device, SizeWatch::Tell tell) const {
+    device->size_watch = sizes_.get();
+    sizes_->Add(device, std::move(tell));
+  }
 
   // `is_open` says whether the session has the device open already, under
   // another name: EEXIST. May block.

@@ -12,6 +12,7 @@
 #include "rtrs/base/errno_status.h"
 #include "rtrs/base/log.h"
 #include "rtrs/base/mutex.h"
+#include "rtrs/wire/immediate.h"
 #include "rtrs/wire/rnbd_messages.h"
 #include "server/io_request.h"
 
@@ -35,18 +36,30 @@ bool HasRoomFor(const Request& request, size_t reply) {
 
 }  // namespace
 
+void RnbdSession::Notifier::Send(uint32_t device_id) {
+  rtrs::MutexLock lock(&mutex_);
+  if (session_ != nullptr) session_->SendNotice(device_id);
+}
+
+void RnbdSession::Notifier::Close() {
+  rtrs::MutexLock lock(&mutex_);
+  session_ = nullptr;
+}
+
 RnbdSession::RnbdSession(rtrs::server::Session* session,
                          const SessionServices* services)
     : session_(session),
       services_(services),
       shown_name_(absl::CHexEscape(session->name())),
       version_(wire::kProtocolMajor),
+      notifier_(std::make_shared<Notifier>(session)),
       memory_slots_(services->workers.size(), SessionMemory::kUntried) {
   memory_.bytes = session->chunk_memory();
   memory_.slots = absl::MakeSpan(memory_slots_);
 }
 
 RnbdSession::~RnbdSession() {
+  notifier_->Close();
   devices_.ForEach([this](uint32_t id) {
     devices_.Close(id, [this, id](std::unique_ptr<OpenDevice> device) {
       RTRS_LOG(info, "session {}: device {} ({}) closed with the session",
@@ -135,6 +148,7 @@ void RnbdSession::HandleSessInfo(Request* request) {
   }
   info->version = std::min(info->version, wire::kProtocolMajor);
   version_.store(info->version, std::memory_order_relaxed);
+  ++lives_;
   RTRS_LOG(debug, "session {}: RNBD protocol version {}", shown_name_,
            info->version);
   FillReply(wire::EncodeSessInfoRsp(*info), request);
@@ -143,9 +157,14 @@ void RnbdSession::HandleSessInfo(Request* request) {
 
 absl::StatusOr<DeviceSlot*> RnbdSession::OpenDeviceFor(const wire::Open& open) {
   if (DeviceSlot* slot = devices_.FindByName(open.device_name)) {
-    // The mode is ignored; the client may only have lost the answer.
-    slot->device().backing->RefreshSize();
-    if (HasVerifiers()) slot->device().ForgiveLostWrites();
+    // The mode is ignored. The client may only have lost the answer, or asks
+    // for the size of a device that it uses: then what was lost stays lost.
+    const OpenDevice& known = slot->device();
+    known.backing->RefreshSize();
+    if (HasVerifiers() && known.opened_in_life != lives_) {
+      known.ForgiveLostWrites();
+    }
+    known.opened_in_life = lives_;
     return slot;
   }
   absl::StatusOr<std::unique_ptr<OpenDevice>> device =
@@ -154,19 +173,32 @@ absl::StatusOr<DeviceSlot*> RnbdSession::OpenDeviceFor(const wire::Open& open) {
                                 return devices_.FindByKey(key) != nullptr;
                               });
   if (!device.ok()) return device.status();
+  OpenDevice* const opened = device->get();
+  opened->opened_in_life = lives_;
+  opened->told_size = opened->backing->size();
   DeviceSlot* slot = devices_.Open(*std::move(device));
   if (slot == nullptr) {
     return rtrs::ErrnoError(EMFILE,
                             absl::StrCat("more than ", DeviceTable::kMaxDevices,
                                          " devices in one session"));
   }
+  services_->opener->Watch(opened, TellOfSize(slot->id()));
   return slot;
+}
+
+SizeWatch::Tell RnbdSession::TellOfSize(uint32_t id) const {
+  static_assert(DeviceTable::kMaxDevices <= rtrs::wire::kImmPayloadMask);
+  if (!session_->client_capabilities().Has(rtrs::wire::Capabilities::kNotice)) {
+    return nullptr;
+  }
+  return [notifier = notifier_, id] { notifier->Send(id); };
 }
 
 void RnbdSession::FillOpenRsp(DeviceSlot* slot, Request* request) const {
   const OpenDevice& device = slot->device();
   Geometry geometry = device.backing->geometry();
   geometry.size = device.backing->size();
+  device.told_size.store(geometry.size, std::memory_order_relaxed);
   wire::OpenRsp rsp = ToOpenRsp(geometry, device.writable());
   rsp.device_id = slot->id();
   if (HasVerifiers()) {

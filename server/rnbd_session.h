@@ -55,6 +55,19 @@ class RnbdSession {
   void OnControl(rtrs::server::Request* request);
 
  private:
+  // The way to the client for its devices, which end later than the session.
+  // Any thread.
+  class Notifier {
+   public:
+    explicit Notifier(rtrs::server::Session* session) : session_(session) {}
+    void Send(uint32_t device_id);
+    void Close();  // the session ends
+
+   private:
+    rtrs::Mutex mutex_;
+    rtrs::server::Session* session_ ABSL_GUARDED_BY(mutex_);
+  };
+
   void RunNextControl();
   void HandleSessInfo(rtrs::server::Request* request);
   void HandleOpen(rtrs::server::Request* request);
@@ -64,6 +77,8 @@ class RnbdSession {
   void FinishControl(rtrs::server::Request* request, int error);
 
   absl::StatusOr<DeviceSlot*> OpenDeviceFor(const wire::Open& open);
+  // How the client learns that the size of its device `id` has changed.
+  SizeWatch::Tell TellOfSize(uint32_t id) const;
   void FillOpenRsp(DeviceSlot* slot, rtrs::server::Request* request) const;
   // The client learns of lost writes by the verifier in OPEN_RSP.
   bool HasVerifiers() const {
@@ -77,6 +92,10 @@ class RnbdSession {
   const SessionServices* const services_;
   const std::string shown_name_;  // for logs
   std::atomic<uint8_t> version_;
+  // SESS_INFOs: with each the client begins anew, and opens its devices again.
+  // Of the control messages.
+  uint32_t lives_ = 0;
+  const std::shared_ptr<Notifier> notifier_;
   DeviceTable devices_;
   std::vector<int16_t> memory_slots_;
   SessionMemory memory_;

@@ -84,6 +84,13 @@ class FlushTest : public testing::Test {
     return server_.Finish(request.get());
   }
 
+  // The client says SESS_INFO, as at the start of each of its lives.
+  void BeginAnew() {
+    auto hello = server_.Start(session_, Direction::kRead,
+                               wire::EncodeSessInfo({}), wire::SessInfo::kSize);
+    ASSERT_EQ(server_.Finish(hello.get()), 0);
+  }
+
   const Capabilities announced_{Capabilities::kWriteVerifier};
   HeldEngine engine_;
   ServerFixture server_;
@@ -220,10 +227,24 @@ TEST_F(FlushTest, OpenUnderTheSameNameForgivesWhoIsToldByTheVerifier) {
   ASSERT_EQ(server_.Open(session_, "disk", AccessMode::kRw, &before), 0);
   EXPECT_EQ(Flush(EIO), EIO);
   EXPECT_EQ(Flush(0), EIO);
+  BeginAnew();
   wire::OpenRsp after;
   ASSERT_EQ(server_.Open(session_, "disk", AccessMode::kRw, &after), 0);
   EXPECT_NE(before.write_verifier, after.write_verifier);
   EXPECT_EQ(Flush(0), 0);
+}
+
+// It asks for the size, and may have sent a flush before it has the answer.
+TEST_F(FlushTest, OpenInTheSameLifeDoesNotForgive) {
+  EXPECT_EQ(Flush(EIO), EIO);
+  ASSERT_EQ(server_.Open(session_, "disk", AccessMode::kRw), 0);
+  EXPECT_EQ(Flush(0), EIO);
+  BeginAnew();
+  ASSERT_EQ(server_.Open(session_, "disk", AccessMode::kRw), 0);
+  EXPECT_EQ(Flush(0), 0);
+  EXPECT_EQ(Flush(EIO), EIO);
+  ASSERT_EQ(server_.Open(session_, "disk", AccessMode::kRw), 0);
+  EXPECT_EQ(Flush(0), EIO);
 }
 
 TEST_F(FlushTest, OpenUnderTheSameNameDoesNotForgiveWhoHasNoVerifier) {
