@@ -11,7 +11,9 @@
 // number means the same RTRS connection and so the same worker of the server.
 //
 // Errors are absl::Status with an errno (errno_status.h) and a message that
-// names operation, range and device.
+// names operation, range and device. Beyond the end, also of a device that has
+// shrunk, Read and Trim fail with EINVAL, Write and Zero with ENOSPC, as NBD
+// has it.
 #ifndef GATEWAY_BLOCK_DEVICE_H_
 #define GATEWAY_BLOCK_DEVICE_H_
 
@@ -28,7 +30,7 @@ struct DeviceInfo {
   std::string sessname;
   std::string device_path;
   wire::AccessMode access_mode = wire::AccessMode::kRw;
-  uint64_t size = 0;
+  uint64_t size = 0;  // may change at any time, see BlockDevice::info
   uint32_t logical_block_size = 512;
   uint32_t physical_block_size = 512;
   uint32_t max_io_size = 0;  // of one request on the wire
@@ -48,7 +50,8 @@ class BlockDevice {
  public:
   // Unmaps when the last owner lets go.
   virtual ~BlockDevice() = default;
-  virtual const DeviceInfo& info() const = 0;
+  // With the size that the device has now; the rest does not change.
+  virtual DeviceInfo info() const = 0;
 
   virtual absl::Status Read(void* buffer, uint32_t count, uint64_t offset,
                             uint32_t affinity) = 0;

@@ -1,9 +1,9 @@
 // What a mapped device and the session that mapped it share: whether the
-// server has it open, under which id, and what flush must tell.
+// server has it open, under which id, its size, and what flush must tell.
 //
-// The session writes it when the device is opened, lost and opened again; the
-// data path reads it without a lock, and waits here while it is not open. Any
-// thread.
+// The session writes it when the device is opened, lost, opened again and
+// resized; the data path reads it without a lock, and waits here while it is
+// not open. Any thread.
 #ifndef GATEWAY_DEVICE_LINK_H_
 #define GATEWAY_DEVICE_LINK_H_
 
@@ -27,9 +27,10 @@ class DeviceLink {
     uint32_t device_id = 0;
     uint32_t generation = 0;  // 31 bits are kept, which is lives enough
   };
-  // `max_io_size`: bytes of one request from now on.
-  void SetOpen(const Opened& opened, uint32_t max_io_size) {
+  // From now on: bytes of one request, and of the whole device.
+  void SetOpen(const Opened& opened, uint32_t max_io_size, uint64_t size) {
     max_io_size_.store(max_io_size, std::memory_order_relaxed);
+    size_.store(size, std::memory_order_relaxed);
     Set(kOpen | uint64_t{opened.generation & kGenerationMask} << 32 |
             opened.device_id,
         "");
@@ -62,6 +63,8 @@ class DeviceLink {
   uint32_t max_io_size() const {
     return max_io_size_.load(std::memory_order_relaxed);
   }
+  // Bytes, as the server said last; changes while the device is in use.
+  uint64_t size() const { return size_.load(std::memory_order_relaxed); }
 
   // Waits until the device is open in another life of the session than
   // `generation` (0: in any), or will never be. False: not before `deadline`,
@@ -117,6 +120,7 @@ class DeviceLink {
 
   std::atomic<uint64_t> word_{0};
   std::atomic<uint32_t> max_io_size_{0};
+  std::atomic<uint64_t> size_{0};
   mutable rtrs::Mutex mu_;
   mutable rtrs::CondVar changed_;
   std::string reason_ ABSL_GUARDED_BY(mu_);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -31,9 +32,15 @@ MappedDevice::MappedDevice(rtrs::client::BlockingSession* session,
 
 MappedDevice::~MappedDevice() { on_destroy_(); }
 
+DeviceInfo MappedDevice::info() const {
+  DeviceInfo info = info_;
+  info.size = link_->size();
+  return info;
+}
+
 absl::Status MappedDevice::Read(void* buffer, uint32_t count, uint64_t offset,
                                 uint32_t affinity) {
-  RTRS_RETURN_IF_ERROR(CheckRange("read", count, offset));
+  RTRS_RETURN_IF_ERROR(CheckRange("read", EINVAL, count, offset));
   auto* const data = static_cast<uint8_t*>(buffer);
   if (!Aligned(count, offset)) {
     return ReadUnaligned(data, count, offset, affinity);
@@ -46,7 +53,7 @@ absl::Status MappedDevice::Read(void* buffer, uint32_t count, uint64_t offset,
 absl::Status MappedDevice::Write(const void* buffer, uint32_t count,
                                  uint64_t offset, bool fua, uint32_t affinity) {
   RTRS_RETURN_IF_ERROR(CheckWritable("write"));
-  RTRS_RETURN_IF_ERROR(CheckRange("write", count, offset));
+  RTRS_RETURN_IF_ERROR(CheckRange("write", ENOSPC, count, offset));
   const auto* const data = static_cast<const uint8_t*>(buffer);
   const uint32_t flags = WriteFlags(fua);
   const Written written = {count, link_->losses(), fua, fua && info_.fua};
@@ -80,7 +87,7 @@ absl::Status MappedDevice::Flush(uint32_t affinity) {
 absl::Status MappedDevice::Trim(uint32_t count, uint64_t offset, bool fua,
                                 uint32_t affinity) {
   RTRS_RETURN_IF_ERROR(CheckWritable("trim"));
-  RTRS_RETURN_IF_ERROR(CheckRange("trim", count, offset));
+  RTRS_RETURN_IF_ERROR(CheckRange("trim", EINVAL, count, offset));
   if (info_.max_discard == 0) {
     return rtrs::ErrnoError(
         EOPNOTSUPP,
@@ -104,7 +111,7 @@ absl::Status MappedDevice::Trim(uint32_t count, uint64_t offset, bool fua,
 absl::Status MappedDevice::Zero(uint32_t count, uint64_t offset,
                                 ZeroFlags flags, uint32_t affinity) {
   RTRS_RETURN_IF_ERROR(CheckWritable("zero"));
-  RTRS_RETURN_IF_ERROR(CheckRange("zero", count, offset));
+  RTRS_RETURN_IF_ERROR(CheckRange("zero", ENOSPC, count, offset));
   const bool as_data = info_.max_write_zeroes == 0;
   if (as_data && flags.fast) {
     return rtrs::ErrnoError(
@@ -137,15 +144,18 @@ absl::Status MappedDevice::Zero(uint32_t count, uint64_t offset,
   return FinishWrite(std::move(status), written, affinity);
 }
 
-absl::Status MappedDevice::CheckRange(const char* what, uint32_t count,
-                                      uint64_t offset) const {
-  if (offset <= info_.size && count <= info_.size - offset) {
-    return absl::OkStatus();
-  }
+absl::Status MappedDevice::CheckRange(const char* what, int error,
+                                      uint32_t count, uint64_t offset) const {
+  const uint64_t size = link_->size();
+  if (offset <= size && count <= size - offset) return absl::OkStatus();
+  const std::string mapped =
+      size == info_.size
+          ? ""
+          : absl::StrCat(" now, it had ", info_.size, " when it was mapped");
   return rtrs::ErrnoError(
-      EINVAL, absl::StrCat(what, " of ", count, " bytes at ", offset,
-                           ": device ", info_.device_path, " of session ",
-                           info_.sessname, " has ", info_.size, " bytes"));
+      error, absl::StrCat(what, " of ", count, " bytes at ", offset,
+                          ": device ", info_.device_path, " of session ",
+                          info_.sessname, " has ", size, " bytes", mapped));
 }
 
 absl::Status MappedDevice::CheckWritable(const char* what) const {

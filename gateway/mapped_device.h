@@ -28,7 +28,7 @@ class MappedDevice : public BlockDevice {
                absl::AnyInvocable<void()> on_destroy);
   ~MappedDevice() override;
 
-  const DeviceInfo& info() const override { return info_; }
+  DeviceInfo info() const override;
   absl::Status Read(void* buffer, uint32_t count, uint64_t offset,
                     uint32_t affinity) override;
   absl::Status Write(const void* buffer, uint32_t count, uint64_t offset,
@@ -40,7 +40,8 @@ class MappedDevice : public BlockDevice {
                     uint32_t affinity) override;
 
  private:
-  absl::Status CheckRange(const char* what, uint32_t count,
+  // `error`: of a range that does not lie in the device.
+  absl::Status CheckRange(const char* what, int error, uint32_t count,
                           uint64_t offset) const;
   absl::Status CheckWritable(const char* what) const;
   bool Aligned(uint32_t count, uint64_t offset) const {
@@ -78,7 +79,7 @@ class MappedDevice : public BlockDevice {
   absl::Status LostWrites(uint64_t bytes) const;
   const uint8_t* Zeroes();
 
-  const DeviceInfo info_;
+  const DeviceInfo info_;  // but for the size, which is link_'s
   const uint64_t block_mask_;
   const std::shared_ptr<DeviceLink> link_;
   DeviceIo io_;

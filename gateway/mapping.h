@@ -8,6 +8,8 @@
 #ifndef GATEWAY_MAPPING_H_
 #define GATEWAY_MAPPING_H_
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -19,14 +21,16 @@
 namespace rnbd::gateway {
 
 enum class MappingState {
-  kOpening,    // OPEN is on its way; with no waiter left its answer is closed
-  kOpen,       // open on the server
-  kLost,       // the session lost its last path: the server forgot the device
-  kReopening,  // OPEN is on its way again after kLost
-  kFailed,     // the OPEN after kLost was refused (it is sent again from time
-               // to time) or found another device
-  kClosing,    // CLOSE is on its way
-  kGone,       // not open there; no longer in the table
+  kOpening,     // OPEN is on its way; with no waiter left its answer is closed
+  kOpen,        // open on the server
+  kLost,        // the session lost its last path: the server forgot the device
+  kReopening,   // OPEN is on its way again after kLost
+  kRefreshing,  // open on the server and in use; OPEN is on its way again, to
+                // ask for the size
+  kFailed,      // the OPEN after kLost was refused (it is sent again from time
+                // to time) or found another device
+  kClosing,     // CLOSE is on its way
+  kGone,        // not open there; no longer in the table
 };
 const char* MappingStateName(MappingState state);
 
@@ -37,9 +41,13 @@ struct Mapping {
   int waiters = 0;      // threads in Map that wait for kOpening to end
   bool unsent = false;  // kOpening: OPEN found no path, it waits for one
   absl::Status error;   // why it went from kOpening to kGone
-  wire::OpenRsp rsp;    // the answer to the first OPEN
+  bool stale = false;   // kOpen: the server says that its size has changed
+  // The last answer to OPEN. Its verifier is that of the last one with which
+  // the device came to kOpen from elsewhere than kRefreshing.
+  wire::OpenRsp rsp;
   std::shared_ptr<DeviceLink> link = std::make_shared<DeviceLink>();
-  bool created = false;  // `device` was set
+  std::atomic<int64_t> resize_logged{0};  // rtrs::LogDue
+  bool created = false;                   // `device` was set
   std::weak_ptr<MappedDevice> device;
 };
 

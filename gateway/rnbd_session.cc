@@ -86,6 +86,8 @@ RnbdSession::RnbdSession(GatewayOptions options,
       [this](SessionState state, const absl::Status& why) {
         OnSessionState(state, why);
       });
+  session_->SetNoticeCallback(
+      [this](uint32_t device_id) { OnNotice(device_id); });
   recovery_ = std::thread(&RnbdSession::RecoveryThread, this);
 }
 
@@ -97,6 +99,7 @@ RnbdSession::~RnbdSession() {
   }
   recovery_.join();
   session_->SetStateCallback(nullptr);
+  session_->SetNoticeCallback(nullptr);
   // Answers that nobody waits for any more arrive here at the latest.
   session_.reset();
 }
@@ -229,12 +232,7 @@ absl::StatusOr<std::shared_ptr<BlockDevice>> RnbdSession::Join(
 
 absl::StatusOr<std::shared_ptr<BlockDevice>> RnbdSession::CreateDevice(
     const MappingPtr& mapping) {
-  DeviceInfo info;
-  info.sessname = options_.sessname;
-  info.device_path = mapping->name;
-  info.access_mode = mapping->mode;
-  RTRS_RETURN_IF_ERROR(ApplyOpenRsp(mapping->rsp, session_->limits(),
-                                    options_.write_zeroes, &info));
+  RTRS_ASSIGN_OR_RETURN(DeviceInfo info, InfoOf(*mapping, mapping->rsp));
   RTRS_LOG(info,
            "{}: mapped {}, id {}, {} bytes, blocks of {}/{}, max_io_size {}{}",
            Where(*mapping), wire::AccessModeName(mapping->mode),
@@ -268,17 +266,17 @@ void RnbdSession::Unmap(const MappingPtr& mapping) {
       case MappingState::kLost:
         Move(*mapping, MappingState::kGone);
         break;
-      default:  // kReopening: its answer is closed when it comes
+      default:  // kReopening, kRefreshing: its answer is closed when it comes
         break;
     }
   }
-  if (!close_id.has_value()) return;
-  SendClose(mapping, *close_id);
+  const absl::Time deadline = absl::Now() + kCloseTimeout;
+  if (close_id.has_value()) SendClose(mapping, *close_id);
   rtrs::MutexLock lock(&mu_);
-  if (!WaitWhile(*mapping, MappingState::kClosing,
-                 absl::Now() + kCloseTimeout)) {
-    RTRS_LOG(warn, "{}: no answer to CLOSE within {}", Where(*mapping),
-             kCloseTimeout);
+  if (!WaitWhile(*mapping, MappingState::kRefreshing, deadline) ||
+      !WaitWhile(*mapping, MappingState::kClosing, deadline)) {
+    RTRS_LOG(warn, "{}: still {}, no answer within {}", Where(*mapping),
+             MappingStateName(mapping->state), kCloseTimeout);
   }
 }
 

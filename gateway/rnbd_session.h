@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -85,20 +86,31 @@ class RnbdSession : public Gateway,
     absl::StatusOr<wire::OpenRsp> rsp;
     bool unsent = false;  // no path was there, or it was lost meanwhile
     uint32_t generation = 0;
+    bool lost = false;  // the session, since then
   };
-  void OnOpenAnswer(const MappingPtr& mapping, const OpenAnswer& answer)
+  void OnOpenAnswer(const MappingPtr& mapping, OpenAnswer answer)
       ABSL_LOCKS_EXCLUDED(mu_);
-  // Take the answer into `mapping`; true if a CLOSE must follow.
-  bool TakeOpenAnswer(Mapping& mapping, const OpenAnswer& answer)
+  // Take the answer into `mapping`; the id for which a CLOSE must follow.
+  using CloseId = std::optional<uint32_t>;
+  CloseId TakeOpenAnswer(Mapping& mapping, const OpenAnswer& answer)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  bool TakeReopenAnswer(Mapping& mapping, const OpenAnswer& answer)
+  CloseId TakeReopenAnswer(Mapping& mapping, const OpenAnswer& answer)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  CloseId TakeRefreshAnswer(Mapping& mapping, const OpenAnswer& answer)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Why the device that `rsp` tells of is not the one that was mapped, or
-  // cannot do what its users were told; "" if it is.
-  std::string Difference(const Mapping& mapping,
-                         const wire::OpenRsp& rsp) const;
-  // Bytes of one request to the device of `rsp`; 0: it cannot be used.
-  uint32_t MaxIoSize(const Mapping& mapping, const wire::OpenRsp& rsp) const;
+  // cannot do what its users were told; "" if it is. `same`: it is known to be
+  // that one, so that it may also have shrunk.
+  std::string Difference(const Mapping& mapping, const wire::OpenRsp& rsp,
+                         bool same) const;
+  // The device that the server has open is another one: for good.
+  void GiveUp(Mapping& mapping, const wire::OpenRsp& rsp, std::string why)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The device is open as `rsp` says.
+  void SetOpen(Mapping& mapping, const wire::OpenRsp& rsp, uint32_t generation)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::StatusOr<DeviceInfo> InfoOf(const Mapping& mapping,
+                                    const wire::OpenRsp& rsp) const;
   // The mapping is kClosing already.
   void SendClose(const MappingPtr& mapping, uint32_t device_id)
       ABSL_LOCKS_EXCLUDED(mu_);
@@ -111,15 +123,24 @@ class RnbdSession : public Gateway,
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status InOtherMode(const Mapping& mapping, wire::AccessMode mode) const;
 
-  // The session below changed: notes it for the recovery thread.
+  // The session below changed, or the server says that the device with an id
+  // did: notes it for the recovery thread.
   void OnSessionState(rtrs::client::SessionState state,
                       const absl::Status& why);
+  void OnNotice(uint32_t device_id) ABSL_LOCKS_EXCLUDED(mu_);
   void RecoveryThread();
-  // Waits for something to open again; `lost`: the session was lost since the
-  // last time, else only refused devices are due. False: stopping.
-  bool WaitForRecovery(bool* lost) ABSL_LOCKS_EXCLUDED(mu_);
+  // What it has to do.
+  struct Work {
+    bool lost = false;     // the session was lost and is back
+    bool refused = false;  // refused devices are due
+    bool stale = false;    // sizes are to be asked for
+    absl::Time refused_at = absl::InfiniteFuture();  // when they will be due
+  };
+  // False: stopping.
+  bool WaitForWork(Work* work) ABSL_LOCKS_EXCLUDED(mu_);
   bool AnyRefused() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Reopen(bool lost) ABSL_LOCKS_EXCLUDED(mu_);
+  void Refresh() ABSL_LOCKS_EXCLUDED(mu_);
 
   absl::Time ControlDeadline() const;
   std::string Where(const Mapping& mapping) const;
@@ -129,7 +150,8 @@ class RnbdSession : public Gateway,
   rtrs::CondVar changed_;  // a mapping moved, or the recovery has work
   absl::flat_hash_map<std::string, MappingPtr> mappings_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  bool lost_ ABSL_GUARDED_BY(mu_) = false;  // since the last Reopen
+  bool lost_ ABSL_GUARDED_BY(mu_) = false;   // since the last Reopen
+  bool stale_ ABSL_GUARDED_BY(mu_) = false;  // any mapping is
   bool connected_ ABSL_GUARDED_BY(mu_) = true;
   // Destroyed first, from the bottom: answers come until the session is gone.
   std::unique_ptr<rtrs::fabric::Fabric> fabric_;

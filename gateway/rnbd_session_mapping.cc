@@ -2,6 +2,7 @@
 // answers, and what a lost session does to mapped devices.
 #include <errno.h>
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "rtrs/base/errno_status.h"
 #include "rtrs/base/log.h"
 #include "rtrs/base/mutex.h"
+#include "rtrs/base/status_macros.h"
 #include "rtrs/wire/capabilities.h"
 
 namespace rnbd::gateway {
@@ -55,6 +57,8 @@ const char* MappingStateName(MappingState state) {
       return "lost";
     case MappingState::kReopening:
       return "reopening";
+    case MappingState::kRefreshing:
+      return "refreshing";
     case MappingState::kFailed:
       return "failed";
     case MappingState::kClosing:
@@ -87,59 +91,91 @@ void RnbdSession::SendOpen(const MappingPtr& mapping) {
       });
 }
 
-void RnbdSession::OnOpenAnswer(const MappingPtr& mapping,
-                               const OpenAnswer& answer) {
-  bool close = false;
+void RnbdSession::OnOpenAnswer(const MappingPtr& mapping, OpenAnswer answer) {
+  CloseId close_id;
   {
     rtrs::MutexLock lock(&mu_);
-    close = mapping->state == MappingState::kReopening
-                ? TakeReopenAnswer(*mapping, answer)
-                : TakeOpenAnswer(*mapping, answer);
+    // It may have come together with the loss of the session, which the server
+    // forgot then: nobody would open the device again.
+    answer.lost = !stopping_ && session_->generation() != answer.generation;
+    if (answer.lost) {
+      answer.rsp = rtrs::ErrnoError(ECONNABORTED, "the session was lost");
+      answer.unsent = true;
+    }
+    switch (mapping->state) {
+      case MappingState::kReopening:
+        close_id = TakeReopenAnswer(*mapping, answer);
+        break;
+      case MappingState::kRefreshing:
+        close_id = TakeRefreshAnswer(*mapping, answer);
+        break;
+      default:
+        close_id = TakeOpenAnswer(*mapping, answer);
+        break;
+    }
   }
-  if (close) SendClose(mapping, answer.rsp->device_id);
+  if (close_id.has_value()) SendClose(mapping, *close_id);
 }
 
-bool RnbdSession::TakeOpenAnswer(Mapping& mapping, const OpenAnswer& answer) {
+RnbdSession::CloseId RnbdSession::TakeOpenAnswer(Mapping& mapping,
+                                                 const OpenAnswer& answer) {
   if (answer.unsent && !options_.fail_fast && mapping.waiters > 0) {
     mapping.unsent = true;  // Map waits on
     lost_ = true;
     changed_.SignalAll();
-    return false;
+    return std::nullopt;
   }
   if (!answer.rsp.ok()) {
     mapping.error = rtrs::Annotate(
         answer.rsp.status(), absl::StrCat("OPEN of ", Where(mapping), " ",
                                           wire::AccessModeName(mapping.mode)));
     Move(mapping, MappingState::kGone);
-    return false;
+    return std::nullopt;
   }
-  mapping.rsp = *answer.rsp;
   if (mapping.waiters == 0) {
     RTRS_LOG(info, "{}: opened too late, closing it", Where(mapping));
     Move(mapping, MappingState::kClosing);
-    return true;
+    return answer.rsp->device_id;
   }
-  mapping.link->SetOpen({mapping.rsp.device_id, answer.generation},
-                        MaxIoSize(mapping, mapping.rsp));
-  Move(mapping, MappingState::kOpen);
-  return false;
+  SetOpen(mapping, *answer.rsp, answer.generation);
+  return std::nullopt;
 }
 
-uint32_t RnbdSession::MaxIoSize(const Mapping& mapping,
-                                const wire::OpenRsp& rsp) const {
+absl::StatusOr<DeviceInfo> RnbdSession::InfoOf(const Mapping& mapping,
+                                               const wire::OpenRsp& rsp) const {
   DeviceInfo info;
   info.sessname = options_.sessname;
   info.device_path = mapping.name;
-  return ApplyOpenRsp(rsp, session_->limits(), options_.write_zeroes, &info)
-                 .ok()
-             ? info.max_io_size
-             : 0;
+  info.access_mode = mapping.mode;
+  RTRS_RETURN_IF_ERROR(
+      ApplyOpenRsp(rsp, session_->limits(), options_.write_zeroes, &info));
+  return info;
+}
+
+void RnbdSession::SetOpen(Mapping& mapping, const wire::OpenRsp& rsp,
+                          uint32_t generation) {
+  // An answer that nobody can use is closed by who creates the device.
+  const DeviceInfo info = InfoOf(mapping, rsp).value_or(DeviceInfo());
+  const uint64_t before = mapping.link->size();
+  mapping.rsp = rsp;
+  mapping.link->SetOpen({rsp.device_id, generation}, info.max_io_size,
+                        info.size);
+  Move(mapping, MappingState::kOpen);
+  if (!mapping.created || info.size == before) return;
+  // A server that plays with sizes must not fill the log.
+  if (!rtrs::LogDue(mapping.resize_logged, absl::Milliseconds(100))) return;
+  RTRS_LOG(warn,
+           "{}: has {} bytes now, before {}: NBD clients see it when they "
+           "connect again",
+           Where(mapping), info.size, before);
 }
 
 std::string RnbdSession::Difference(const Mapping& mapping,
-                                    const wire::OpenRsp& rsp) const {
+                                    const wire::OpenRsp& rsp, bool same) const {
   const wire::OpenRsp& old = mapping.rsp;
-  if (rsp.nsectors != old.nsectors) {
+  // A device that has grown may be the same; one that lacks what its users rely
+  // on is as good as another.
+  if (rsp.nsectors < old.nsectors && !same) {
     return absl::StrCat("it has ", rsp.nsectors, " sectors, before ",
                         old.nsectors);
   }
@@ -147,12 +183,8 @@ std::string RnbdSession::Difference(const Mapping& mapping,
     return absl::StrCat("it has blocks of ", rsp.logical_block_size,
                         " bytes, before ", old.logical_block_size);
   }
-  if (MaxIoSize(mapping, rsp) == 0) {
-    return absl::StrCat("its blocks of ", rsp.logical_block_size,
-                        " bytes do not fit the requests that the server "
-                        "takes, ",
-                        session_->limits().max_io_size, " bytes");
-  }
+  const absl::StatusOr<DeviceInfo> info = InfoOf(mapping, rsp);
+  if (!info.ok()) return std::string(info.status().message());
   if ((old.cache_policy & ~rsp.cache_policy & wire::OpenRsp::kFua) != 0) {
     return "it has lost FUA";
   }
@@ -166,7 +198,17 @@ std::string RnbdSession::Difference(const Mapping& mapping,
   return "";
 }
 
-bool RnbdSession::TakeReopenAnswer(Mapping& mapping, const OpenAnswer& answer) {
+void RnbdSession::GiveUp(Mapping& mapping, const wire::OpenRsp& rsp,
+                         std::string why) {
+  RTRS_LOG(err, "{}: {}: not used any more", Where(mapping), why);
+  mapping.link->SetClosed(DeviceLink::Closed::kChanged, std::move(why));
+  // Stays open there until it is unmapped.
+  mapping.rsp.device_id = rsp.device_id;
+  Move(mapping, MappingState::kFailed);
+}
+
+RnbdSession::CloseId RnbdSession::TakeReopenAnswer(Mapping& mapping,
+                                                   const OpenAnswer& answer) {
   const bool wanted = !mapping.device.expired();
   if (!answer.rsp.ok()) {
     if (!wanted) {
@@ -181,38 +223,30 @@ bool RnbdSession::TakeReopenAnswer(Mapping& mapping, const OpenAnswer& answer) {
                               std::string(answer.rsp.status().message()));
       Move(mapping, MappingState::kFailed);
     }
-    return false;
-  }
-  if (!wanted) {
-    Move(mapping, MappingState::kClosing);
-    return true;
+    return std::nullopt;
   }
   const wire::OpenRsp& rsp = *answer.rsp;
-  if (std::string difference = Difference(mapping, rsp); !difference.empty()) {
-    RTRS_LOG(err, "{}: after the reconnect {}: not used any more",
-             Where(mapping), difference);
-    mapping.link->SetClosed(DeviceLink::Closed::kChanged,
-                            std::move(difference));
-    Move(mapping, MappingState::kFailed);
-    // Stays open there until it is unmapped.
-    mapping.rsp.device_id = rsp.device_id;
-    return false;
+  if (!wanted) {
+    Move(mapping, MappingState::kClosing);
+    return rsp.device_id;
   }
-  const bool cache_kept = session_->limits().capabilities.Has(
-                              rtrs::wire::Capabilities::kWriteVerifier) &&
-                          rsp.write_verifier != 0 &&
-                          rsp.write_verifier == mapping.rsp.write_verifier;
+  // The verifier knows the file or disk, and whether its cache was kept.
+  const bool same = session_->limits().capabilities.Has(
+                        rtrs::wire::Capabilities::kWriteVerifier) &&
+                    rsp.write_verifier != 0 &&
+                    rsp.write_verifier == mapping.rsp.write_verifier;
+  if (std::string difference = Difference(mapping, rsp, same);
+      !difference.empty()) {
+    GiveUp(mapping, rsp, absl::StrCat("after the reconnect ", difference));
+    return std::nullopt;
+  }
   // What counts is the cache that the writes were answered from.
-  if (!cache_kept &&
-      (mapping.rsp.cache_policy & wire::OpenRsp::kWriteBack) != 0) {
+  if (!same && (mapping.rsp.cache_policy & wire::OpenRsp::kWriteBack) != 0) {
     mapping.link->NoteServerLostCache();
   }
-  mapping.rsp = rsp;
-  mapping.link->SetOpen({rsp.device_id, answer.generation},
-                        MaxIoSize(mapping, rsp));
-  Move(mapping, MappingState::kOpen);
+  SetOpen(mapping, rsp, answer.generation);
   RTRS_LOG(info, "{}: open again, id {}", Where(mapping), rsp.device_id);
-  return false;
+  return std::nullopt;
 }
 
 void RnbdSession::SendClose(const MappingPtr& mapping, uint32_t device_id) {
@@ -243,12 +277,12 @@ void RnbdSession::OnSessionState(SessionState state, const absl::Status& why) {
     RTRS_LOG(warn, "session {}: no path left: {}", options_.sessname, why);
     lost_ = true;
     for (auto& [name, mapping] : mappings_) {
-      if (mapping->state == MappingState::kOpen) {
-        mapping->link->SetClosed(
-            DeviceLink::Closed::kDisconnected,
-            absl::StrCat(" (", absl::string_view(why.message()), ")"));
-        Move(*mapping, MappingState::kLost);
-      }
+      const bool open = mapping->state == MappingState::kOpen;
+      if (!open && mapping->state != MappingState::kRefreshing) continue;
+      mapping->link->SetClosed(
+          DeviceLink::Closed::kDisconnected,
+          absl::StrCat(" (", absl::string_view(why.message()), ")"));
+      if (open) Move(*mapping, MappingState::kLost);  // else with its answer
     }
   }
   changed_.SignalAll();
@@ -264,26 +298,31 @@ bool RnbdSession::AnyRefused() const {
   return false;
 }
 
-bool RnbdSession::WaitForRecovery(bool* lost) {
+bool RnbdSession::WaitForWork(Work* work) {
   rtrs::MutexLock lock(&mu_);
-  absl::Time ask_again = absl::InfiniteFuture();
-  while (!stopping_ && !(connected_ && lost_)) {
-    const bool refused = connected_ && AnyRefused();
-    if (!refused) {
-      ask_again = absl::InfiniteFuture();
-    } else if (ask_again == absl::InfiniteFuture()) {
-      ask_again = absl::Now() + options_.reopen_interval;
-    } else if (absl::Now() >= ask_again) {
+  work->refused = false;
+  while (!stopping_ && !(connected_ && (lost_ || stale_))) {
+    if (!connected_ || !AnyRefused()) {
+      work->refused_at = absl::InfiniteFuture();
+    } else if (work->refused_at == absl::InfiniteFuture()) {
+      work->refused_at = absl::Now() + options_.reopen_interval;
+    } else if (absl::Now() >= work->refused_at) {
+      work->refused = true;
+      work->refused_at = absl::InfiniteFuture();
       break;
     }
-    changed_.WaitWithDeadline(&mu_, ask_again);
+    changed_.WaitWithDeadline(&mu_, work->refused_at);
   }
-  *lost = std::exchange(lost_, false);
+  work->lost = std::exchange(lost_, false);
+  work->stale = std::exchange(stale_, false);
   return !stopping_;
 }
 
 void RnbdSession::RecoveryThread() {
-  for (bool lost = false; WaitForRecovery(&lost);) Reopen(lost);
+  for (Work work; WaitForWork(&work);) {
+    if (work.lost || work.refused) Reopen(work.lost);
+    if (work.stale) Refresh();
+  }
 }
 
 void RnbdSession::Reopen(bool lost) {

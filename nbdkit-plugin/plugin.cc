@@ -70,7 +70,7 @@ Plugin& ThePlugin() {
 BlockDevice& DeviceOf(void* handle) {
   return *static_cast<Handle*>(handle)->device;
 }
-const DeviceInfo& InfoOf(void* handle) { return DeviceOf(handle).info(); }
+DeviceInfo InfoOf(void* handle) { return DeviceOf(handle).info(); }
 
 // The errnos that NBD has a number for; nbdkit would turn others into EINVAL.
 int NbdErrno(int error) {
@@ -257,7 +257,7 @@ absl::StatusOr<std::unique_ptr<Handle>> OpenExport(Plugin& plugin,
     handle->device = &plugin.mapped->device();
   }
   handle->affinity = plugin.connections.fetch_add(1, std::memory_order_relaxed);
-  const DeviceInfo& info = handle->device->info();
+  const DeviceInfo info = handle->device->info();
   handle->description = absl::StrCat(
       "RNBD device ", info.device_path, " (",
       wire::AccessModeName(info.access_mode), ") of session ", info.sessname,
@@ -285,6 +285,7 @@ const char* ExportDescription(void* handle) {
   return static_cast<Handle*>(handle)->description.c_str();
 }
 
+// Asked once per NBD connection, which keeps it.
 int64_t GetSize(void* handle) {
   return static_cast<int64_t>(InfoOf(handle).size);
 }

@@ -63,6 +63,18 @@ def test_our_own_traffic_fits(env):
         check_in(f' {operation}', text, 'summary')
 
 
+def test_notice_fits(env):
+    image = env.image('disk', MIB)
+    server = env.server()
+    tcpdump, path = _capture(env, server.port)
+    nbdkit = env.nbdkit(server, 'disk')
+    with open(image, 'r+b') as disk:
+        disk.truncate(2 * MIB)
+    env.wait_for_output(nbdkit, f'has {2 * MIB} bytes now')
+    check_equal(nbdkit.stop(), 0, 'exit code of nbdkit')
+    check_in(' notices', _decode(env, tcpdump, path), 'summary')
+
+
 def test_refused_open_fits(env):
     env.image('disk', MIB)
     server = env.server()

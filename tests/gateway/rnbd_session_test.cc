@@ -431,6 +431,27 @@ TEST_F(RnbdSessionTest, DevicesAreOpenedAgainAfterAReconnect) {
   EXPECT_EQ(server_.ios().back().device_id, 11u);
 }
 
+// The answer to OPEN is on its way to us when the session is lost.
+TEST_F(RnbdSessionTest, DeviceOfAnOlderLifeIsOpenedAgain) {
+  options_.fail_fast = true;
+  auto session = Open();
+  auto device = *session->Map("disk0", AccessMode::kRw);
+  fake_->Disconnect();
+  server_.HoldOpens();
+  fake_->Reconnect();
+  server_.WaitForHeldOpen();
+  fake_->Disconnect();
+  server_.ReleaseOpens();
+  fake_->Reconnect();
+  const absl::Time limit = absl::Now() + absl::Seconds(30);
+  absl::Status status;
+  do {
+    status = device->Read(buffer_, 512, 0, 0);
+    std::this_thread::yield();
+  } while (!status.ok() && absl::Now() < limit);
+  EXPECT_TRUE(status.ok()) << status;
+}
+
 TEST_F(RnbdSessionTest, DeviceUnmappedWhileLostIsNotOpenedAgain) {
   auto session = Open();
   auto device = *session->Map("disk0", AccessMode::kRw);
@@ -448,7 +469,7 @@ TEST_F(RnbdSessionTest, AnotherDeviceUnderTheNameIsNotUsed) {
   auto session = Open();
   auto device = *session->Map("disk0", AccessMode::kRw);
   fake_->Disconnect();
-  server_.AddDevice("disk0", 2 << 20);
+  server_.AddDevice("disk0", 1 << 19);
   fake_->Reconnect();
   const absl::Status status = ReadWhenBack(device.get());
   EXPECT_THAT(Message(status), HasSubstr("another device"));

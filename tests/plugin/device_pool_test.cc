@@ -29,7 +29,7 @@ class FakeGateway : public gateway::Gateway {
     Device(FakeGateway* gateway, DeviceInfo info)
         : gateway_(gateway), info_(std::move(info)) {}
     ~Device() override { gateway_->Count(info_.device_path, -1); }
-    const DeviceInfo& info() const override { return info_; }
+    DeviceInfo info() const override { return info_; }
     absl::Status Read(void*, uint32_t, uint64_t, uint32_t) override {
       return absl::OkStatus();
     }
