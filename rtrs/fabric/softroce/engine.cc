@@ -64,6 +64,17 @@ void Engine::Forget(Qp* qp) {
   std::erase(owing_, qp);
 }
 
+IdSequence* Engine::Join(const SocketAddress& peer) {
+  Peer& known = peers_[peer.HostString()];
+  ++known.queue_pairs;
+  return &known.ids;
+}
+
+void Engine::Part(const SocketAddress& peer) {
+  const auto known = peers_.find(peer.HostString());
+  if (--known->second.queue_pairs == 0) peers_.erase(known);
+}
+
 bool Engine::Poll(absl::Time now) {
   bool any = false;
   std::array<TrainIn, kTrains> trains;

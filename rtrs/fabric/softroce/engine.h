@@ -12,14 +12,17 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/node_hash_map.h"
 #include "absl/time/time.h"
 #include "rtrs/base/socket_address.h"
 #include "rtrs/fabric/softroce/cm_agent.h"
 #include "rtrs/fabric/softroce/datagram_transport.h"
 #include "rtrs/fabric/softroce/host.h"
+#include "rtrs/fabric/softroce/id_sequence.h"
 #include "rtrs/fabric/softroce/packet.h"
 #include "rtrs/fabric/softroce/transmit_batch.h"
 
@@ -70,6 +73,9 @@ class Engine {
   // `qp` owes an acknowledgement.
   void AddAck(Qp* qp) { owing_.push_back(qp); }
   void Forget(Qp* qp);
+  // A queue pair to `peer` comes, and goes; between them the result is valid.
+  IdSequence* Join(const SocketAddress& peer);
+  void Part(const SocketAddress& peer);
 
   // Path MTU of InfiniBand (256 to 4096) for the route to `peer`. §12.5.
   uint32_t PathMtu(const SocketAddress& peer) const;
@@ -84,6 +90,11 @@ class Engine {
   absl::Time NextDeadline() const { return cm_.NextDeadline(); }
 
  private:
+  struct Peer {
+    IdSequence ids;
+    uint32_t queue_pairs = 0;
+  };
+
   void OnDatagram(const SocketAddress& from, absl::Span<const uint8_t> datagram,
                   uint32_t place, absl::Time now);
   void OnManagement(const SocketAddress& from,
@@ -94,9 +105,10 @@ class Engine {
   const std::unique_ptr<DatagramSocket> socket_;
   TransmitBatch batch_;
   CmAgent cm_;
-  absl::flat_hash_map<uint32_t, Qp*> qps_;  // nullptr: silenced
-  std::vector<Qp*> touched_;                // got packets of this batch
-  std::vector<Qp*> owing_;                  // owe an acknowledgement
+  absl::flat_hash_map<uint32_t, Qp*> qps_;        // nullptr: silenced
+  absl::node_hash_map<std::string, Peer> peers_;  // by address
+  std::vector<Qp*> touched_;                      // got packets of this batch
+  std::vector<Qp*> owing_;                        // owe an acknowledgement
   bool trains_ = true;
   EngineStats stats_;
 };

@@ -5,6 +5,10 @@
 // be solved for from the ICRC, which leaves 16. So a solved one must also fit
 // to what the peer sent before: in our own trains it is the place, in packets
 // of a kernel or a NIC it grows slowly.
+//
+// Linux counts for a pair of addresses, over all queue pairs between them: a
+// queue pair alone would see jumps when the others were busy. A packet that is
+// refused costs more than its repetition, see the README about soft RoCE.
 #ifndef RTRS_FABRIC_SOFTROCE_ID_SEQUENCE_H_
 #define RTRS_FABRIC_SOFTROCE_ID_SEQUENCE_H_
 
@@ -26,31 +30,34 @@ class IdSequence {
 
   // Whether a packet with `id` may be of this peer. `solved`: not expected.
   bool Accept(uint16_t id, bool solved, absl::Time now) {
-    if (solved && id > kMaxTrain && !Fits(id, now)) {
+    const bool near = Near(last_, id);
+    if (solved && id > kMaxTrain && !near && now - last_time_ < kForget &&
+        !(candidate_.has_value() && Near(*candidate_, id))) {
       // The next one tells whether the peer moved on.
       candidate_ = id;
       return false;
     }
-    counting_ = id > kMaxTrain;
-    last_ = id;
+    // A counter that wraps passes the places of a train.
+    const bool counted = counting_ && near;
+    counting_ = counted || id > kMaxTrain;
+    // One that was overtaken says nothing about the next one.
+    if (!counted || Distance(last_, id) > 0) last_ = id;
     last_time_ = now;
     candidate_.reset();
     return true;
   }
 
  private:
-  // Packets that overtake each other, and packets lost or sent to others.
-  static constexpr int kBack = 256;
-  static constexpr int kAhead = 1024;
+  // Packets that overtake each other, and packets lost on the way.
+  static constexpr int kBack = 1024;
+  static constexpr int kAhead = 2048;
   static constexpr absl::Duration kForget = absl::Seconds(1);
 
-  static bool Near(uint16_t from, uint16_t id) {
-    const int difference = static_cast<int16_t>(id - from);
-    return difference >= -kBack && difference <= kAhead;
+  static int Distance(uint16_t from, uint16_t id) {
+    return static_cast<int16_t>(id - from);
   }
-  bool Fits(uint16_t id, absl::Time now) const {
-    return now - last_time_ >= kForget || (counting_ && Near(last_, id)) ||
-           (candidate_.has_value() && Near(*candidate_, id));
+  static bool Near(uint16_t from, uint16_t id) {
+    return Distance(from, id) >= -kBack && Distance(from, id) <= kAhead;
   }
 
   bool counting_ = false;

@@ -40,7 +40,10 @@ Qp::~Qp() {
   } else if (qpn_ != 0) {
     engine_->Release(qpn_);
   }
-  if (engine_ != nullptr) engine_->Forget(this);
+  if (engine_ != nullptr) {
+    engine_->Forget(this);
+    engine_->Part(peer_);
+  }
   channel_->Forget(this);
   cq_->Forget(this);
 }
@@ -199,10 +202,10 @@ bool Qp::OnPacket(const SocketAddress& from, absl::Span<const uint8_t> datagram,
     seed_port_ = from.port();
     seed_in_.emplace(from, engine_->local_address());
   }
-  const uint16_t expected = ids_.Expected(place);
+  const uint16_t expected = ids_->Expected(place);
   const std::optional<uint16_t> id = CheckIcrc(*seed_in_, datagram, expected);
   if (!id.has_value() ||
-      (seed_in_->is_ipv4() && !ids_.Accept(*id, *id != expected, now))) {
+      (seed_in_->is_ipv4() && !ids_->Accept(*id, *id != expected, now))) {
     engine_->Count(Drop::kDamaged, from);
     return false;
   }

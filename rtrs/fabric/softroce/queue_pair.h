@@ -148,8 +148,8 @@ class Qp : public fabric::QueuePair, public RemoteMemory {
   std::optional<Responder> responder_;
   std::optional<Flow> flow_;
   std::optional<IcrcSeed> seed_in_;
-  uint16_t seed_port_ = 0;  // the peer's UDP source port in seed_in_
-  IdSequence ids_;
+  uint16_t seed_port_ = 0;     // the peer's UDP source port in seed_in_
+  IdSequence* ids_ = nullptr;  // of the peer; the engine's
   // Trains get through: nothing sent in one was acknowledged yet; since when.
   bool trains_proven_ = false;
   std::optional<uint32_t> train_psn_;

@@ -126,6 +126,7 @@ void Qp::UseEngine(Engine* engine, const SocketAddress& peer) {
   to.set_port(kUdpPort);
   flow_.emplace(engine->local_address(), to);
   flow_->trains = engine->trains();
+  ids_ = engine->Join(peer);
   qpn_ = engine->Reserve(this);
   psn_ = host_->random()->Uint32() & kPsnMask;
 }

@@ -35,6 +35,30 @@ TEST_F(IdSequenceTest, TheCounterWraps) {
   EXPECT_EQ(ids_.Expected(0), 0);
 }
 
+TEST_F(IdSequenceTest, ACounterThatWrapsIsFollowedPastThePlacesOfATrain) {
+  uint16_t id = 65000;
+  EXPECT_TRUE(Solved(id));
+  for (int i = 0; i < 1000; ++i) {
+    EXPECT_EQ(ids_.Expected(0), ++id);
+    ASSERT_TRUE(ids_.Accept(id, false, now_)) << id;
+  }
+  // Where some are missing around the wrap.
+  EXPECT_TRUE(Solved(65500));
+  EXPECT_TRUE(Solved(20));
+  EXPECT_TRUE(Solved(static_cast<uint16_t>(kMaxTrain + 50)));
+}
+
+TEST_F(IdSequenceTest, ACounterMayBeginAmongThePlacesOfATrain) {
+  for (uint16_t id = 40; id < 100; ++id) EXPECT_TRUE(Solved(id)) << id;
+}
+
+TEST_F(IdSequenceTest, OneThatWasOvertakenDoesNotTurnTheCounterBack) {
+  EXPECT_TRUE(Solved(30000));
+  EXPECT_TRUE(Solved(29000));
+  EXPECT_EQ(ids_.Expected(0), 30001);
+  EXPECT_TRUE(Solved(32000));
+}
+
 TEST_F(IdSequenceTest, AFarJumpIsDamageUntilTheNextOneAgrees) {
   EXPECT_TRUE(Solved(30000));
   EXPECT_FALSE(Solved(12345));
