@@ -239,14 +239,23 @@ TEST_F(HostileTest, KeyOfAnotherDomain) {
   EXPECT_EQ(server_->Count(CmEvent::Type::kDisconnected), 1);
 }
 
-TEST_F(HostileTest, ReadsAndAtomicsAreRefused) {
+class ReadOrAtomicTest : public HostileTest,
+                         public ::testing::WithParamInterface<Opcode> {};
+
+INSTANTIATE_TEST_SUITE_P(All, ReadOrAtomicTest,
+                         ::testing::Values(Opcode::kReadRequest,
+                                           Opcode::kCompareSwap,
+                                           Opcode::kFetchAdd));
+
+TEST_P(ReadOrAtomicTest, EndsOnlyThisConnection) {
   Bytes packet =
       WritePacket(server_qpn_, next_psn_, target_mr_->remote_address(),
-                  target_mr_->rkey(), 64, 0);
-  packet[0] = static_cast<uint8_t>(Opcode::kReadRequest);
+                  target_mr_->rkey(), 64, 12);
+  packet[0] = static_cast<uint8_t>(GetParam());
   Attack(Seal(packet, peer_), peer_);
   Run();
   EXPECT_EQ(server_->Count(CmEvent::Type::kDisconnected), 1);
+  EXPECT_EQ(target_, source_);
 }
 
 TEST_F(HostileTest, AcknowledgementsOfWhatWasNeverSent) {
@@ -276,6 +285,20 @@ TEST_F(HostileTest, ManagementDatagramsOfGarbage) {
   }
   ExpectUndisturbed();
   EXPECT_EQ(Dropped(Drop::kManagement), 500U);
+}
+
+TEST_F(HostileTest, ManagementDatagramsOfAnyLength) {
+  constexpr size_t kLongest = 1024;
+  for (size_t size = 0; size <= kLongest; ++size) {
+    Bytes packet(kBthSize + kDethSize + size);
+    Bth bth;
+    bth.opcode = static_cast<uint8_t>(Opcode::kUdSendOnly);
+    bth.dest_qpn = kGsiQpn;
+    EncodeDeth({kGsiQkey, kGsiQpn}, EncodeBth(bth, packet.data()));
+    Attack(Seal(packet, attacker_), attacker_);
+  }
+  ExpectUndisturbed();
+  EXPECT_EQ(Dropped(Drop::kManagement), kLongest + 1);
 }
 
 TEST_F(HostileTest, DisconnectRequestsFromElsewhere) {

@@ -1,8 +1,13 @@
 // Connecting, refusing and leaving, over a good network and a bad one.
 #include <errno.h>
 
+#include <set>
+#include <utility>
+#include <variant>
+
 #include "rtrs/base/errno_status.h"
 #include "rtrs/fabric/softroce/cm_messages.h"
+#include "rtrs/fabric/softroce/packet.h"
 #include "tests/fabric/softroce/harness.h"
 
 namespace rtrs::softroce {
@@ -270,6 +275,56 @@ TEST_F(SetupTest, DestroyingAQueuePairTellsThePeer) {
   Run();
   EXPECT_EQ(server_->Count(CmEvent::Type::kDisconnected), 1);
   EXPECT_EQ(client_->Count(CmEvent::Type::kDisconnected), 0);
+}
+
+TEST_F(SetupTest, AQueuePairMayGoWhileItsTimersRun) {
+  Establish();
+  network_.set_faults({.lose = 1000000});
+  fabric::SendWr wr;
+  wr.flags = fabric::kSignaled;
+  ASSERT_TRUE(client_qp_->PostSend({&wr, 1}, Doorbell::kNow).ok());
+  client_->events.clear();
+  Run(absl::Milliseconds(1));
+  client_qp_.reset();
+  Run(absl::Minutes(1));
+  EXPECT_TRUE(client_->completions.empty());
+  EXPECT_TRUE(client_->events.empty());
+}
+
+// What an attacker needs who does not see the packets.
+TEST_F(SetupTest, NumbersDoNotFollowFromEarlierOnes) {
+  constexpr size_t kConnections = 40;
+  std::set<uint32_t> numbers[4];
+  std::set<uint32_t> steps[4];
+  uint32_t last[4] = {};
+  const auto note = [&](size_t i, uint32_t number) {
+    numbers[i].insert(number);
+    steps[i].insert(number - std::exchange(last[i], number));
+  };
+  network_.set_filter([&](const SocketAddress&, const SocketAddress&,
+                          absl::Span<const uint8_t> datagram) {
+    Packet packet;
+    if (Parse(datagram, &packet) != ParseError::kNone) return true;
+    const auto cm = DecodeCm(packet.payload);
+    if (!cm.ok()) return true;
+    if (const auto* req = std::get_if<CmReq>(&cm->message)) {
+      note(0, req->qpn);
+      note(1, req->starting_psn);
+      note(2, req->local_comm_id);
+    } else if (const auto* rep = std::get_if<CmRep>(&cm->message)) {
+      note(3, rep->qpn);
+    }
+    return true;
+  });
+  for (size_t i = 0; i < kConnections; ++i) {
+    client_->events.clear();
+    server_->events.clear();
+    Establish();
+  }
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(numbers[i].size(), kConnections) << i;
+    EXPECT_EQ(steps[i].size(), kConnections) << i;
+  }
 }
 
 TEST_F(SetupTest, NumbersComeBackAfterTimeWait) {
