@@ -10,8 +10,11 @@ fail() {
 
 # until_true COMMAND...: waits for what comes soon. The limit is against hangs
 # only: on a busy machine a guest gets little of its processors.
-until_true() {
-  local limit=$((SECONDS + 180))
+until_true() { until_true_within 180 "$@"; }
+# until_true_within SECONDS COMMAND...
+until_true_within() {
+  local limit=$((SECONDS + $1))
+  shift
   until "$@" > /dev/null 2>&1; do
     ((SECONDS < limit)) || fail "waited too long for: $*"
     sleep 0.2
@@ -123,16 +126,19 @@ capture_check() {
   "$build/tests/pcap/rtrs_pcap" "$capture"
 }
 
+# fio_verify DEVICE OPTION...: random writes of all sizes, then compared.
+fio_verify() {
+  # In the guest's memory: fio leaves its state where it runs.
+  (cd /tmp && fio --name=verify --filename="$1" --direct=1 --ioengine=libaio \
+    --rw=randwrite --bsrange=512-126976 --blockalign=512 --iodepth=16 \
+    --verify=crc32c --verify_fatal=1 --output-format=terse "${@:2}" > /dev/null)
+}
+
 # exercise DEVICE BACKING: data of all sizes, flush, FUA, discard, zeroes; fio
 # with verify; the backing device holds the same afterwards.
 exercise() {
   python3 "$here/blockcheck.py" "$1"
-  # In the guest's memory: fio leaves its state where it runs.
-  cd /tmp || return
-  fio --name=verify --filename="$1" --direct=1 --ioengine=libaio \
-    --rw=randwrite --bsrange=512-126976 --blockalign=512 --iodepth=16 \
-    --size=4m --verify=crc32c --verify_fatal=1 --output-format=terse \
-    > /dev/null
+  fio_verify "$1" --size=4m
   blockdev --flushbufs "$1"
   [[ ! -b $2 ]] || blockdev --flushbufs "$2"
   cmp -n 8388608 "$1" "$2"
@@ -189,11 +195,15 @@ cable_mtu() {
   ip link set vc0 mtu "$1"
   ip -n cable link set vc1 mtu "$1"
 }
-# cable_loss PERCENT, both ways
-cable_loss() {
+# cable_faults NETEM_OPTION...: both ways, instead of those before.
+cable_faults() {
   modprobe sch_netem
-  tc qdisc add dev vc0 root netem loss "$1"
-  ip netns exec cable tc qdisc add dev vc1 root netem loss "$1"
+  tc qdisc replace dev vc0 root netem "$@"
+  ip netns exec cable tc qdisc replace dev vc1 root netem "$@"
+}
+cable_faults_off() {
+  tc qdisc del dev vc0 root
+  ip netns exec cable tc qdisc del dev vc1 root
 }
 cable_down() {
   [[ ! -e /sys/class/infiniband/rxe_vc0 ]] || rdma link del rxe_vc0
@@ -205,6 +215,17 @@ cable_down() {
 show_if_failed() {
   # shellcheck disable=SC2064
   trap "(( \$? == 0 )) || tail -n 40 '$1' >&2" EXIT
+}
+
+# softroce_server [ARGUMENT...]: rnbd-server on port 2345 in the namespace, in
+# $server_pid; its log is /tmp/softroce-server.
+softroce_server() {
+  show_if_failed /tmp/softroce-server
+  ip netns exec cable "$build/server/rnbd-server" --fabric softroce \
+    --listen "$cable1" --listen "$cable1_6" --port_nr 2345 \
+    --dev_search_path /tmp/exports "$@" > /tmp/softroce-server 2>&1 &
+  server_pid=$!
+  until_true grep '^listening on' /tmp/softroce-server
 }
 
 # softroce_plugin ADDRESS PORT DEVICE: as plugin, in the namespace.

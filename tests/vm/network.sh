@@ -15,7 +15,7 @@ network_up() {
 # All is received on one processor, and nothing is dropped: packets that overtake
 # each other are sent again, and rxe (Linux 6.1) then does again what does not
 # leave the queue pair too (the kernel's LOCAL_INV and REG_MR, binds of windows),
-# which fails and ends the connection.
+# which fails: the connection ends, or hangs (53_kernel_to_softroce_lost).
 wire0=198.18.2.1
 wire1=198.18.2.2
 wire_up() {

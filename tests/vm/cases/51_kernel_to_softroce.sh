@@ -5,12 +5,7 @@ cached_disk cache0
 mkdir -p /tmp/exports
 ln -sf /dev/ram0 /dev/cache0 /tmp/exports/
 cable_up 4200
-show_if_failed /tmp/softroce-server
-ip netns exec cable "$build/server/rnbd-server" --fabric softroce \
-  --listen "$cable1" --listen "$cable1_6" --port_nr 2345 \
-  --dev_search_path /tmp/exports > /tmp/softroce-server 2>&1 &
-server_pid=$!
-until_true grep '^listening on' /tmp/softroce-server
+softroce_server
 cached=$(RNBD_PORT=2345 rnbd_map ours cache0 "$cable0@$cable1")
 exercise "/dev/$cached" /dev/cache0
 filesystem "/dev/$cached"
@@ -19,6 +14,11 @@ rnbd_unmap "$cached"
 cable_mtu 1500
 block=$(RNBD_PORT=2345 rnbd_map six ram0 "$cable0_6@$cable1_6")
 exercise "/dev/$block" /dev/ram0
+rnbd_unmap "$block"
+# Large frames, which carry packets no larger.
+cable_mtu 9000
+block=$(RNBD_PORT=2345 rnbd_map nine ram0 "$cable0@$cable1")
+fio_verify "/dev/$block" --size=4m
 rnbd_unmap "$block"
 kernel_client_stop
 our_server_stop
