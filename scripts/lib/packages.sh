@@ -15,7 +15,7 @@ packages_test="
   $packages_demo
   busybox-static clang clang-14 clang-format-14 cpio iproute2 iputils-ping kmod
   libclang-rt-14-dev libgmock-dev libgtest-dev nftables qemu-system-x86
-  shellcheck tcpdump tshark xz-utils"
+  rdmacm-utils shellcheck tcpdump tshark xz-utils"
 
 package_missing() {
   local state
