@@ -6,7 +6,7 @@
 
 vm_packages=(
   qemu-system-x86 busybox-static kmod cpio xz-utils make gcc e2fsprogs xfsprogs
-  fdisk fio iproute2 procps util-linux rdma-core rdmacm-utils ibverbs-utils
+  dmsetup fdisk fio iproute2 nftables procps util-linux rdma-core rdmacm-utils ibverbs-utils
   ibverbs-providers nbd-client nvme-cli qemu-utils python3 tcpdump
 )
 

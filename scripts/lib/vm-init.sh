@@ -22,7 +22,7 @@ cd /lab || exit
 if [[ -e /lab/interactive ]]; then
   setsid -c bash -i < /dev/ttyS0 > /dev/ttyS0 2>&1
 else
-  setsid bash /lab/cmd > /lab/out.log 2>&1 < /dev/null
+  setsid bash /lab/cmd >> /lab/out.log 2>&1 < /dev/null
 fi
 rc=$?
 dmesg > /lab/dmesg.log

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Starting guests: the accelerator, the QEMU command line, waiting for the end.
 # Sourced by scripts/vm, whose variables say what to boot: kernel, name, cpus,
-# mem, limit, args, nics, share and dir, which is /lab in the guest.
+# mem, limit, args, nics, share, disk and dir, which is /lab in the guest.
 # shellcheck disable=SC2154
 : "${cache:?}" "${lib:?}"
 
@@ -50,7 +50,7 @@ probe_kvm() {
 qemu_command() {
   local i tag boot=$cache/$kernel
   qemu=(qemu-system-x86_64 -machine q35 "${accelerator[@]}" -smp "$cpus" -m "$mem"
-    -nodefaults -no-user-config -no-reboot -display none -serial "$1"
+    -nodefaults -no-user-config -display none -serial "$1"
     -kernel "$boot/vmlinuz" -initrd "$boot/initrd.gz"
     -append "console=ttyS0 quiet loglevel=4 oops=panic panic=-1 mitigations=off
  audit=0 net.ifnames=0 $tuning $args"
@@ -61,6 +61,13 @@ qemu_command() {
   if [[ -n $share ]]; then
     qemu+=(-virtfs "local,path=$share,mount_tag=share,security_model=none")
     touch "$dir/shared"
+  fi
+  if [[ -z $disk ]]; then
+    qemu+=(-no-reboot)
+  else
+    rm -f "$dir/disk"
+    truncate -s "${disk}M" "$dir/disk"
+    qemu+=(-drive "file=$dir/disk,format=raw,if=virtio,cache=writeback")
   fi
   tag=$(md5sum <<< "$name" | cut -c1-2)
   for ((i = 0; i < ${#nics[@]}; i++)); do

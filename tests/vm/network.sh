@@ -16,13 +16,15 @@ network_up() {
 # each other are sent again, and rxe (Linux 6.1) then does again what does not
 # leave the queue pair too (the kernel's LOCAL_INV and REG_MR, binds of windows),
 # which fails: the connection ends, or hangs (53_kernel_to_softroce_lost).
-wire0=198.18.2.1
-wire1=198.18.2.2
+wire0=198.18.2.1 wire2=198.18.3.1
+wire1=198.18.2.2 wire3=198.18.3.2
 wire_up() {
   modprobe veth
   ip link add v0 type veth peer name v1
   addr v0 $wire0/24
   addr v1 $wire1/24
+  ip addr add $wire2/24 dev v0
+  ip addr add $wire3/24 dev v1
   echo 100000 > /proc/sys/net/core/netdev_max_backlog
   echo 1 > /sys/class/net/v0/queues/rx-0/rps_cpus
   echo 1 > /sys/class/net/v1/queues/rx-0/rps_cpus
@@ -30,22 +32,26 @@ wire_up() {
   rxe v1
   ip rule add pref 100 lookup local
   ip rule del pref 0
-  wire_end v0 v1 $wire0 $wire1 101
-  wire_end v1 v0 $wire1 $wire0 102
+  wire_end v0 v1 101 $wire0 $wire1 $wire2 $wire3
+  wire_end v1 v0 102 $wire1 $wire0 $wire3 $wire2
 }
-# wire_end IFACE OTHER ADDRESS OTHER_ADDRESS TABLE
+# wire_end IFACE OTHER TABLE [ADDRESS OTHER_ADDRESS]...
 wire_end() {
-  echo 1 > "/proc/sys/net/ipv4/conf/$1/accept_local"
-  ip neigh add "$4" lladdr "$(< "/sys/class/net/$2/address")" dev "$1" nud permanent
-  ip rule add pref 10 iif "$1" from "$3" to "$4" lookup "$5"
-  ip route add "$4" dev "$1" table "$5"
+  local iface=$1 other=$2 table=$3
+  shift 3
+  echo 1 > "/proc/sys/net/ipv4/conf/$iface/accept_local"
+  while (($# > 0)); do
+    ip neigh add "$2" lladdr "$(< "/sys/class/net/$other/address")" dev "$iface" nud permanent
+    ip rule add pref 10 iif "$iface" from "$1" to "$2" lookup "$table"
+    ip route add "$2" dev "$iface" table "$table"
+    shift 2
+  done
 }
 wire_down() {
   rdma link del rxe_v0
   rdma link del rxe_v1
   ip link del v0
-  ip rule del pref 10
-  ip rule del pref 10
+  while ip rule del pref 10 2> /dev/null; do :; done
   ip rule add pref 0 lookup local
   ip rule del pref 100
 }
