@@ -150,7 +150,7 @@ fio_end() {
 
 # Three pairings at once over the same two paths, with a journal each: our plugin to our
 # server (/dev/nbd0, with fio beside the journal), our plugin to the kernel's (/dev/nbd1),
-# the kernel's client to our server.
+# the kernel's client to our server. The parameters are those of rtrs_server.
 pairings_up() {
   local disk path
   paths_up
@@ -158,7 +158,7 @@ pairings_up() {
   mkdir -p /tmp/exports
   ln -sf /dev/cache1 /dev/cache2 /tmp/exports/
   serve
-  kernel_server always_invalidate=N
+  kernel_server "$@"
   plugin_on 0 2345 cache1
   plugin_on 1 1234 /dev/cache3
   mapped=$(RNBD_PORT=2345 rnbd_map kernel cache2 "${paths[@]/ip:/}")

@@ -38,13 +38,15 @@ not_announced() {
 clean_up() {
   local device
   umount /mnt/vm 2> /dev/null || true
-  nbd-client -d /dev/nbd0 > /dev/null 2>&1 || true
+  for device in /dev/nbd?; do nbd-client -d "$device" > /dev/null 2>&1 || true; done
   for device in /sys/block/rnbd*/rnbd; do
     [[ ! -e $device ]] || echo force > "$device/unmap_device" || true
   done
   for module in rnbd_client rtrs_client rnbd_server rtrs_server nbd; do
     rmmod "$module" 2> /dev/null || true
   done
+  nft delete table inet cut 2> /dev/null || true
+  [[ ! -e /sys/class/net/v0 ]] || wire_down || true
 }
 
 run_case() {
