@@ -62,12 +62,11 @@ Backing::~Backing() {
   Indices().Return(index_);
 }
 
-void Backing::RefreshSize() {
+uint64_t Backing::AskSize() const {
   const off_t end = lseek(fd_, 0, SEEK_END);
-  if (end < 0) return;
+  if (end < 0) return size();
   const uint64_t block = geometry_.logical_block_size;
-  size_.store(static_cast<uint64_t>(end) / block * block,
-              std::memory_order_relaxed);
+  return static_cast<uint64_t>(end) / block * block;
 }
 
 }  // namespace rnbd::server

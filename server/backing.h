@@ -37,7 +37,9 @@ class Backing {
   // Bytes, a multiple of the logical block size.
   uint64_t size() const { return size_.load(std::memory_order_relaxed); }
   // Looks whether the file or device has changed its size. May block.
-  void RefreshSize();
+  void RefreshSize() { size_.store(AskSize(), std::memory_order_relaxed); }
+  // The size of now, not kept: who keeps it also says so. May block.
+  uint64_t AskSize() const;
   InlineIo inline_io() const { return inline_io_; }
   // A small number for tables indexed by file, reused after destruction, and
   // one that never repeats.

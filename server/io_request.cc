@@ -144,11 +144,15 @@ void Run(IoRequest* io) {
 // Where the operation goes: [offset, offset + length) must lie in the device.
 int CheckRange(const Io& io, const Backing& backing) {
   const uint32_t block = backing.geometry().logical_block_size;
-  const uint64_t sectors = backing.size() / wire::kSectorSize;
   if (io.length % block != 0) return EINVAL;
-  if (io.sector > sectors) return EIO;
-  if (io.sector % (block / wire::kSectorSize) != 0) return EINVAL;
-  return io.length / wire::kSectorSize > sectors - io.sector ? EIO : 0;
+  const auto inside = [&io](uint64_t size) {
+    const uint64_t sectors = size / wire::kSectorSize;
+    return io.sector <= sectors &&
+           io.length / wire::kSectorSize <= sectors - io.sector;
+  };
+  // It may have grown since it was looked at, and the client know that.
+  if (!inside(backing.size()) && !inside(backing.AskSize())) return EIO;
+  return io.sector % (block / wire::kSectorSize) != 0 ? EINVAL : 0;
 }
 
 // Operation 5 is write zeroes or, from old kernels, write same: trap 39.

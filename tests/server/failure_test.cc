@@ -132,6 +132,17 @@ TEST_P(FailureTest, ADeviceThatGrowsIsServedToItsEnd) {
   EXPECT_EQ(server_->dir().Read("disk").size(), 2 * kSize);
 }
 
+TEST_P(FailureTest, ADeviceThatGrowsIsServedToItsEndBeforeItIsLookedAt) {
+  Open(DiskDirectory());
+  EXPECT_EQ(Write(kSize / wire::kSectorSize, 'e'), EIO);
+  Resize(2 * kSize);
+  EXPECT_EQ(Write(2 * kSize / wire::kSectorSize - kBlockSectors, 'e'), 0);
+  std::string data;
+  EXPECT_EQ(Read(2 * kSize / wire::kSectorSize - kBlockSectors, &data), 0);
+  EXPECT_EQ(data, std::string(kBlock, 'e'));
+  EXPECT_EQ(Write(2 * kSize / wire::kSectorSize, 'e'), EIO);
+}
+
 TEST_P(FailureTest, ADeviceThatShrinksIsNotWrittenBeyondItsEnd) {
   Open(DiskDirectory());
   Resize(kSize / 2);
