@@ -15,6 +15,8 @@ done
 shift
 # shellcheck source=scripts/lib/vm-guest.sh
 . /lab/lib.sh
+# shellcheck source=tests/vm/network.sh
+. "${VM_SOURCE:?}/tests/vm/network.sh"
 address=198.18.0.1
 disk_mib=64
 devices=()
@@ -46,12 +48,50 @@ nbd() {
   add "$1" "nbd$2"
 }
 
-# plugin ROW NUMBER PORT DEVICE
+# plugin ROW NUMBER PORT DEVICE [PATH [FABRIC [NAMESPACE]]]
 plugin() {
-  nbdkit -f -U "/run/$1.sock" "$build/nbdkit-plugin/nbdkit-rnbd-plugin.so" \
-    "sessname=$1" "path=ip:$address" "dest_port=$3" fabric=verbs \
-    "device_path=$4" &
+  in_namespace "${7:-}" nbdkit -f -U "/run/$1.sock" \
+    "$build/nbdkit-plugin/nbdkit-rnbd-plugin.so" "sessname=$1" \
+    "path=${5:-ip:$address}" "dest_port=$3" "fabric=${6:-verbs}" "device_path=$4" &
   nbd "$1" "$2"
+}
+
+# server ADDRESS [FABRIC [NAMESPACE]]: rnbd-server on port 2345.
+server() {
+  local fabric=${2:-verbs}
+  in_namespace "${3:-}" "$build/server/rnbd-server" --fabric "$fabric" \
+    --listen "$1" --port_nr 2345 --dev_search_path /tmp/exports \
+    --log_level warning > "/run/server-$1" &
+  until_true grep -q '^listening on' "/run/server-$1"
+}
+
+# in_namespace NAMESPACE COMMAND...: as it is if there is none.
+in_namespace() {
+  local namespace=$1
+  shift
+  ${namespace:+ip netns exec "$namespace"} "$@"
+}
+
+# wire_between NAMESPACE IFACE ADDRESS NAMESPACE IFACE ADDRESS: like wire_up, with
+# an end in a namespace: there UDP port 4791 is free, and nothing but the wire
+# leads to the other end. No namespace: the initial one.
+wire_between() {
+  modprobe veth
+  ip link add "$2" type veth peer name "$5"
+  wire_between_end "$1" "$2" "$3"
+  wire_between_end "$4" "$5" "$6"
+  until_true in_namespace "$1" ping -c 1 -W 1 "$6"
+}
+wire_between_end() {
+  if [[ -n $1 ]]; then
+    ip netns add "$1"
+    ip link set "$2" netns "$1"
+    ip -n "$1" link set lo up
+  fi
+  in_namespace "$1" ip link set "$2" mtu 4200
+  in_namespace "$1" ip addr add "$3/24" dev "$2"
+  in_namespace "$1" ip link set "$2" up
+  in_namespace "$1" tee "/sys/class/net/$2/queues/rx-0/rps_cpus" <<< 1 > /dev/null
 }
 
 nvme_device() {
@@ -81,17 +121,15 @@ nvme_over_rdma() {
 }
 
 loop_rxe d0 $address/24
-modprobe brd rd_nr=8 rd_size=$((disk_mib * 1024))
-for ((i = 0; i < 8; i++)); do
+modprobe brd rd_nr=11 rd_size=$((disk_mib * 1024))
+for ((i = 0; i < 11; i++)); do
   dd if=/dev/urandom "of=/dev/ram$i" bs=1M count=$disk_mib status=none
 done
 modprobe rtrs_server always_invalidate=N
 modprobe rnbd_server
 mkdir /tmp/exports
 ln -s /dev/ram* /tmp/exports/
-"$build/server/rnbd-server" --fabric verbs --listen $address --port_nr 2345 \
-  --dev_search_path /tmp/exports --log_level warning &
-until_true sh -c 'rdma resource show cm_id | grep -q "LISTEN.*:2345 "'
+server $address
 
 if wanted kernel-kernel; then
   add kernel-kernel "$(rnbd_map bench_k /dev/ram0 $address@$address)"
@@ -110,4 +148,23 @@ if wanted qemu-nbd; then
   qemu-nbd -t -e 8 -f raw --cache=none -k /run/qemu-nbd.sock /dev/ram6 &
   nbd qemu-nbd 3
 fi
-exec python3 "${VM_SOURCE:?}/scripts/lib/bench_vm_guest.py" "${devices[@]}" "$@"
+if wanted wire-rxe || wanted wire-rxe-kernel; then wire_up; fi
+if wanted wire-rxe; then
+  server "$wire1"
+  plugin wire-rxe 4 2345 ram7 "ip:$wire0@ip:$wire1"
+fi
+if wanted wire-softroce; then
+  wire_between soft0 vs0 198.18.3.1 soft1 vs1 198.18.3.2
+  server 198.18.3.2 softroce soft1
+  plugin wire-softroce 5 2345 ram8 ip:198.18.3.2 softroce soft0
+fi
+if wanted wire-rxe-kernel; then
+  plugin wire-rxe-kernel 6 1234 /dev/ram9 "ip:$wire0@ip:$wire1"
+fi
+if wanted wire-softroce-kernel; then
+  wire_between soft2 vk0 198.18.4.1 '' vk1 198.18.4.2
+  rxe vk1
+  until_true grep -q 'ffff:c612:0402' -r /sys/class/infiniband/rxe_vk1/ports/1/gids
+  plugin wire-softroce-kernel 7 1234 /dev/ram10 ip:198.18.4.2 softroce soft2
+fi
+exec python3 "$VM_SOURCE/scripts/lib/bench_vm_guest.py" "${devices[@]}" "$@"

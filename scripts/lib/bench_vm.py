@@ -1,9 +1,11 @@
 #!/usr/bin/python3
 """Side-by-side benchmark of RDMA block devices in one guest: scripts/bench --vm.
 
-All rows run in one guest over one soft RoCE device, client and server of each,
-in alternating rounds. Figures of an emulated guest say nothing about hardware;
-the ratios say how much work one end is compared to the other.
+All rows run in one guest, client and server of each, in alternating rounds: over
+one soft RoCE device that talks to itself, or (wire-...) over a pair of network
+interfaces of their own, where packets leave one and arrive at the other. Figures
+of an emulated guest say nothing about hardware; the ratios say how much work one
+end is compared to the other.
 """
 
 import argparse
@@ -31,10 +33,18 @@ ROWS = {
     'nvme': 'nvme-rdma -> nvmet',
     'nbdkit': '/dev/nbd -> nbdkit file, unix socket (no RDMA)',
     'qemu-nbd': '/dev/nbd -> qemu-nbd, unix socket (no RDMA)',
+    'wire-rxe': 'plugin-ours over a wire, both ends fabric=verbs on soft RoCE',
+    'wire-softroce': 'plugin-ours over a wire, both ends fabric=softroce',
+    'wire-rxe-kernel': 'plugin-kernel over a wire, fabric=verbs on soft RoCE',
+    'wire-softroce-kernel': 'plugin-kernel over a wire, fabric=softroce',
 }
-# Ratio, and what the project wants of it.
+# Ratio, and what the project wants of it. nbdkit on a file shows what /dev/nbd and
+# nbdkit leave of a kernel block device before there is any network.
 RATIOS = [('kernel-ours', 'kernel-kernel', 1.0), ('plugin-kernel', 'kernel-kernel', 0.8),
-          ('plugin-ours', 'kernel-kernel', 0.8), ('kernel-ours', 'nvme', None)]
+          ('plugin-ours', 'kernel-kernel', 0.8), ('plugin-ours', 'nbdkit', None),
+          ('nbdkit', 'kernel-kernel', None), ('kernel-ours', 'nvme', None),
+          ('wire-softroce', 'wire-rxe', 1.0),
+          ('wire-softroce-kernel', 'wire-rxe-kernel', 1.0)]
 
 
 def median_interval(values):
@@ -61,13 +71,13 @@ def ratio_of(rounds, over, under, job):
 
 def tables(rounds, rows, jobs):
     lines = ['IOPS: median (95 % interval of the median)', '',
-             f'  {"":15}' + ''.join(f'{job:>24}' for job in jobs)]
+             f'  {"":20}' + ''.join(f'{job:>24}' for job in jobs)]
     for row in rows:
         cells = ''
         for job in jobs:
             median, low, high = interval_of(rounds, row, job)
             cells += f'{f"{median:.0f} ({low:.0f}-{high:.0f})":>24}'
-        lines.append(f'  {row:15}{cells}')
+        lines.append(f'  {row:20}{cells}')
     lines += ['', 'Ratios, taken round by round', '']
     for over, under, goal in RATIOS:
         if over not in rows or under not in rows:
@@ -77,7 +87,7 @@ def tables(rounds, rows, jobs):
             median, low, high = ratio_of(rounds, over, under, job)
             cells += f'{f"{median:.2f} ({low:.2f}-{high:.2f})":>24}'
         lines += [f'  {over} / {under}' + (f', goal {goal}' if goal else ''),
-                  f'  {"":15}{cells}']
+                  f'  {"":20}{cells}']
     return '\n'.join(lines)
 
 
@@ -110,7 +120,7 @@ def main():
     parser = argparse.ArgumentParser(
         prog='scripts/bench --vm', formatter_class=argparse.RawDescriptionHelpFormatter,
         description='Measures block devices over soft RoCE in one guest, side by side.',
-        epilog='rows:\n' + '\n'.join(f'  {n:14} {title}' for n, title in ROWS.items()) +
+        epilog='rows:\n' + '\n'.join(f'  {n:20} {title}' for n, title in ROWS.items()) +
         '\njobs:\n  ' + ' '.join(JOBS))
     parser.add_argument('--rows', help='comma separated, default: all')
     parser.add_argument('--jobs', help='comma separated, default: all')

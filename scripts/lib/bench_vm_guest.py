@@ -68,7 +68,7 @@ def main():
         for row, device in devices[shift:] + devices[:shift]:
             figures[row] = measure(device, jobs, options.seconds)
             iops = '  '.join(f'{job} {figures[row][job]["iops"]:.0f}' for job in jobs)
-            print(f'  round {number + 1}/{options.rounds} {row:14} {iops}', file=sys.stderr,
+            print(f'  round {number + 1}/{options.rounds} {row:20} {iops}', file=sys.stderr,
                   flush=True)
         rounds.append(figures)
         # After each round, so that a run that is cut short is worth something.
