@@ -1,10 +1,9 @@
 #include "rtrs/fabric/softroce/icrc.h"
 
-#include <isa-l/crc.h>
-
 #include <array>
 #include <cstring>
 
+#include "rtrs/fabric/softroce/crc32.h"
 #include "rtrs/fabric/softroce/packet.h"
 #include "rtrs/wire/coding.h"
 
@@ -61,10 +60,6 @@ void PutAddress(const SocketAddress& address, uint8_t* out) {
 }
 
 }  // namespace
-
-uint32_t Crc32(uint32_t crc, absl::Span<const uint8_t> data) {
-  return crc32_gzip_refl(crc, data.data(), data.size());
-}
 
 IcrcSeed::IcrcSeed(const SocketAddress& source,
                    const SocketAddress& destination)

@@ -14,9 +14,6 @@
 
 namespace rtrs::softroce {
 
-// CRC-32 as in zlib over `data`, chained through `crc` (0 at first).
-uint32_t Crc32(uint32_t crc, absl::Span<const uint8_t> data);
-
 // The part of the ICRC that depends on addresses, ports and length only. One
 // per direction of a flow; both addresses are of one family. Immutable, any
 // thread.

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "rtrs/fabric/softroce/crc32.h"
 #include "rtrs/wire/coding.h"
 
 namespace rtrs::softroce {
