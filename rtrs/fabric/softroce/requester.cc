@@ -194,7 +194,7 @@ void Requester::OnAck(uint32_t psn, absl::Time now) {
                                           una_) <= 0) {
     Finish(WcStatus::kSuccess);
   }
-  retries_ = 0;
+  retries_ = 0;  // but not backoff_
   rnr_retries_ = 0;
   progress_ = now;
   sequence_nak_seen_ = false;
@@ -254,7 +254,6 @@ void Requester::OnTimer(absl::Time now) {
     deadline_ = absl::InfiniteFuture();
     return;
   }
-  timing_ = false;
   sequence_nak_seen_ = false;
   if (paused_) {
     paused_ = false;
@@ -270,6 +269,7 @@ void Requester::OnTimer(absl::Time now) {
     return;
   }
   ++stats_.timeouts;
+  backoff_ = std::min(backoff_ + 1, kMaxBackoff);
   if (++retries_ > options_.retry_count &&
       now - progress_ >= options_.patience) {
     return Fail(WcStatus::kRetryExceeded);
@@ -328,7 +328,7 @@ void Requester::ShrinkWindow() {
 
 void Requester::Restart(absl::Time now) {
   // Two round trips until the probe, a whole time-out behind it.
-  deadline_ = now + (probed_ || retries_ > 0
+  deadline_ = now + (probed_ || backoff_ > 0
                          ? Timeout()
                          : std::max(options_.min_timeout, 2 * srtt_));
 }
@@ -336,12 +336,13 @@ void Requester::Restart(absl::Time now) {
 absl::Duration Requester::Timeout() const {
   const absl::Duration base =
       std::max(options_.min_timeout, srtt_ + 4 * rttvar_);
-  return std::min(options_.max_timeout, base * (1 << std::min(retries_, 7)));
+  return std::min(options_.max_timeout, base * (1 << backoff_));
 }
 
 void Requester::MeasureRoundTrip(absl::Time now, uint32_t acked_psn) {
   if (!timing_ || ComparePsn(acked_psn, timed_psn_) < 0) return;
   timing_ = false;
+  backoff_ = 0;
   const absl::Duration sample = now - timed_at_;
   if (srtt_ == absl::ZeroDuration()) {
     srtt_ = sample;

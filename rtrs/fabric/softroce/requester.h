@@ -10,8 +10,10 @@
 // that follow): at most `window` unacknowledged packets, an acknowledgement
 // asked for every kAckEvery packets, the window halved by a sequence NAK or a
 // time-out and opened by one packet for each window acknowledged; the
-// retransmission time-out follows the measured round trip; a tail that nobody
-// acknowledged is probed with its last packet after two round trips.
+// retransmission time-out follows the measured round trip, and doubles with
+// each time-out until a round trip was measured again (RFC 6298, 5.5 to 5.7); a
+// tail that nobody acknowledged is probed with its last packet after two round
+// trips.
 #ifndef RTRS_FABRIC_SOFTROCE_REQUESTER_H_
 #define RTRS_FABRIC_SOFTROCE_REQUESTER_H_
 
@@ -72,6 +74,7 @@ class Requester {
  public:
   static constexpr uint32_t kAckEvery = 16;  // packets
   static constexpr uint32_t kMinWindow = 4;  // packets
+  static constexpr int kMaxBackoff = 7;
 
   explicit Requester(const RequesterOptions& options);
 
@@ -141,7 +144,8 @@ class Requester {
   size_t cursor_ = 0;                // index in requests_ of next_
   double window_;                    // packets
   uint32_t since_ack_request_ = 0;
-  int retries_ = 0;
+  int retries_ = 0;  // since the last progress
+  int backoff_ = 0;  // time-outs since the last measurement
   int rnr_retries_ = 0;
   absl::Time progress_;  // the last; since the oldest packet is under way
   bool failed_ = false;
@@ -152,7 +156,9 @@ class Requester {
   bool paused_ = false;             // the peer had no receive, until resume_
   absl::Time resume_ = absl::InfinitePast();  // RNR: not before
   absl::Time deadline_ = absl::InfiniteFuture();
-  // One packet is timed at a time; not after a retransmission (Karn).
+  // One packet is timed at a time; not after a retransmission (Karn). A probe
+  // is none: who acknowledges what came before it has got that the first time,
+  // and a lost tail only makes the round trip look longer than it is.
   bool timing_ = false;
   uint32_t timed_psn_ = 0;
   absl::Time timed_at_;

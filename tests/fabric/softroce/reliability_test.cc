@@ -320,6 +320,46 @@ TEST_F(Rules, LostTailIsProbedBeforeTheTimeout) {
   EXPECT_EQ(memory_.bytes[9], 4);
 }
 
+// A peer that needs longer than the first time-out, always: the time-out has to
+// find that out, though all that it was measured with was sent again.
+TEST_F(Rules, SlowPeerIsNotFlooded) {
+  constexpr int kMessages = 200;
+  constexpr absl::Duration kOneWay = absl::Milliseconds(12);
+  std::deque<std::pair<absl::Time, Flying>> out;
+  std::deque<std::pair<absl::Time, Responder::Ack>> back;
+  int posted = 0;
+  while (posted < kMessages || !requester_->idle()) {
+    while (posted < kMessages && requester_->pending() < 4) {
+      PostWrite(std::vector<uint8_t>(2 * kMtu, 1), 0, false, 1);
+      ++posted;
+    }
+    Flying f;
+    while (requester_->NextPacket(clock_.Now(), &f.packet)) {
+      Copy(&f);
+      out.emplace_back(clock_.Now() + kOneWay, f);
+      f.payload.clear();
+    }
+    absl::Time next = requester_->NextDeadline();
+    if (!out.empty()) next = std::min(next, out.front().first);
+    if (!back.empty()) next = std::min(next, back.front().first);
+    ASSERT_NE(next, absl::InfiniteFuture());
+    clock_.Advance(next - clock_.Now());
+    for (; !out.empty() && out.front().first <= next; out.pop_front()) {
+      Deliver(out.front().second);
+      if (const auto ack = responder_->TakeAck()) {
+        back.emplace_back(next + kOneWay, *ack);
+      }
+    }
+    for (; !back.empty() && back.front().first <= next; back.pop_front()) {
+      ASSERT_EQ(back.front().second.aeth.syndrome, kAckSyndrome);
+      requester_->OnAck(back.front().second.psn, next);
+    }
+    requester_->OnTimer(next);
+  }
+  EXPECT_LE(requester_->stats().timeouts, 5u);
+  EXPECT_LE(requester_->stats().retransmitted, 50u);
+}
+
 TEST_F(Rules, SilentPeerEndsInRetryExceeded) {
   PostWrite({1, 2, 3}, 0, false, 42);
   for (int i = 0; i < 100 && !requester_->failed(); ++i) {
