@@ -65,8 +65,9 @@ def interval_of(rounds, row, job):
 
 
 def ratio_of(rounds, over, under, job):
-    return median_interval([figures[over][job]['iops'] / figures[under][job]['iops']
-                            for figures in rounds])
+    # On a busy machine a measurement may end before its first I/O: that is one.
+    return median_interval([max(1, figures[over][job]['iops']) /
+                            max(1, figures[under][job]['iops']) for figures in rounds])
 
 
 def tables(rounds, rows, jobs):
