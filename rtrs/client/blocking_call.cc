@@ -20,6 +20,9 @@ namespace {
 // How often a call that waits says so.
 constexpr int64_t kLogIntervalNs = 5'000'000'000;
 
+// What takes longer to copy than a system call or a wake-up takes.
+constexpr uint32_t kShortBytes = 32 << 10;
+
 int64_t NowNs() { return absl::ToUnixNanos(Clock::System()->Now()); }
 
 void Signal(int fd) {
@@ -43,10 +46,14 @@ void BlockingSessionImpl::OnAsyncDone(Request* request) {
   request->done(request);
 }
 
-bool BlockingSessionImpl::LeaveToPoller(const Call& self) const {
+bool BlockingSessionImpl::IsShort(const Call& self) {
   return self.requests.size() == 1 &&
-         batching_.LeaveToPoller(running_.load(std::memory_order_relaxed),
-                                 self.requests.front()->data_len);
+         self.requests.front()->data_len <= kShortBytes;
+}
+
+bool BlockingSessionImpl::LeaveToPoller(const Call& self) const {
+  return IsShort(self) &&
+         batching_.LeaveToPoller(running_.load(std::memory_order_relaxed));
 }
 
 void BlockingSessionImpl::DrainSubmissions() {
@@ -218,7 +225,7 @@ void BlockingSessionImpl::Poll(Call* self) {
     } else if (busy) {
       spin_.OnWait(now - waiting_since);
       waiting_since = now;
-    } else if (now - waiting_since < spin_.budget_ns()) {
+    } else if (now - waiting_since < SpinBudgetFor(*self)) {
       sched_yield();
     } else {
       SleepAsPoller(*self);
@@ -228,6 +235,11 @@ void BlockingSessionImpl::Poll(Call* self) {
   LeaveRole(&wake);
   ReleaseEngine(&wake);
   WakeAll(&wake);
+}
+
+int64_t BlockingSessionImpl::SpinBudgetFor(const Call& self) const {
+  const bool alone = running_.load(std::memory_order_relaxed) == 1;
+  return alone || IsShort(self) ? spin_.budget_ns() : 0;
 }
 
 void BlockingSessionImpl::SleepAsPoller(const Call& self) {

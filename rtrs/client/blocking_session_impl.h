@@ -24,6 +24,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "rtrs/base/mutex.h"
+#include "rtrs/base/wakeup_cost.h"
 #include "rtrs/client/blocking_session.h"
 #include "rtrs/client/engine_lock.h"
 #include "rtrs/client/send_batching.h"
@@ -88,6 +89,12 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
   void OnSessionState(SessionState state, const absl::Status& why) override;
   void OnNotice(uint32_t payload) override;
 
+  // One request, for which little has to be copied.
+  static bool IsShort(const Call& self);
+  // How long to spin for the next answer, ns. With several long requests all
+  // processors have enough to copy, and a spinner would take one from them.
+  int64_t SpinBudgetFor(const Call& self) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(engine_);
   // Whether what `self` pushed should wait for the next poller.
   bool LeaveToPoller(const Call& self) const;
   // Gives the session what was pushed.
@@ -156,7 +163,8 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
   std::unique_ptr<Session> session_;
   Call* done_calls_ ABSL_GUARDED_BY(engine_) = nullptr;
   size_t async_in_flight_ ABSL_GUARDED_BY(engine_) = 0;  // of Submit
-  SpinBudget spin_ ABSL_GUARDED_BY(engine_);
+  SpinBudget spin_ ABSL_GUARDED_BY(engine_){
+      absl::ToInt64Nanoseconds(WakeupCost())};
 
   // Taken behind the engine, if both.
   Mutex role_mu_;

@@ -24,8 +24,6 @@ class SendBatching {
   // dry before the next batch; asking for more makes the batches small.
   static constexpr size_t kFewInFlight = 4;
   static constexpr size_t kPartOfCalls = 3;
-  // A longer request is worth a system call of its own, bytes.
-  static constexpr uint32_t kMaxBytes = 32 << 10;
 
   // Far longer than an answer takes that is worth waiting for.
   static constexpr int64_t kPatienceNs = 1'000'000;
@@ -37,11 +35,10 @@ class SendBatching {
     answers_due_.store(quick ? in_flight : 0, std::memory_order_seq_cst);
   }
 
-  // By any thread, after it pushed a request of `bytes`, when there are `calls`
-  // with its own: true if the next poller should send it. Since the number was
+  // By any thread, after it pushed a request, when there are `calls` with its
+  // own: true if the next poller should send it. Since the number was
   // stored before the list was looked at, that poller finds the request there.
-  bool LeaveToPoller(size_t calls, uint32_t bytes) const {
-    if (bytes > kMaxBytes) return false;
+  bool LeaveToPoller(size_t calls) const {
     const size_t due = answers_due_.load(std::memory_order_seq_cst);
     return due >= kFewInFlight && due >= calls / kPartOfCalls;
   }

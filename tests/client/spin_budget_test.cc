@@ -18,6 +18,15 @@ TEST(SpinBudgetTest, LongWaitsAreNot) {
   EXPECT_EQ(spin.budget_ns(), 0);
 }
 
+TEST(SpinBudgetTest, WhereWakeUpsAreDearLongerWaitsAre) {
+  SpinBudget spin(/*wakeup_ns=*/200'000);
+  for (int i = 0; i < 100; ++i) spin.OnWait(500'000);
+  EXPECT_GE(spin.budget_ns(), 500'000);
+  EXPECT_LE(spin.budget_ns(), 800'000);
+  for (int i = 0; i < 100; ++i) spin.OnWait(1'000'000);
+  EXPECT_EQ(spin.budget_ns(), 0);
+}
+
 TEST(SpinBudgetTest, ItRecoversSoonAfterSlowTimes) {
   SpinBudget spin;
   for (int i = 0; i < 100; ++i) spin.OnWait(10'000'000);
