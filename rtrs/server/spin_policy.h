@@ -18,14 +18,15 @@ namespace rtrs::server {
 // Times are in ns of any origin.
 class SpinPolicy {
  public:
-  // A yield that took longer gave the core to a thread that computes.
-  static constexpr int64_t kLongYield = 200'000;
   // No polling for that long afterwards, twice as long each time.
   static constexpr int64_t kMinPause = 10'000'000;
   static constexpr int64_t kMaxPause = 1'000'000'000;
 
   // Never polls longer than `limit_ns` without work; 0: never polls.
   explicit SpinPolicy(int64_t limit_ns) : limit_(limit_ns), gap_(limit_ns) {}
+
+  // A yield that takes longer gives the core to a thread that computes.
+  int64_t long_yield() const { return 2 * limit_; }
 
   // There was work.
   void OnWork(int64_t now) {
@@ -45,7 +46,7 @@ class SpinPolicy {
 
   // The core was given away from `before` to `now`.
   void OnYield(int64_t before, int64_t now) {
-    if (now - before > kLongYield) {
+    if (now - before > long_yield()) {
       pause_ = std::clamp(2 * pause_, kMinPause, kMaxPause);
       paused_until_ = now + pause_;
     } else if (now - paused_until_ > 2 * pause_) {

@@ -10,10 +10,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "rtrs/base/clock.h"
+#include "rtrs/base/wakeup_cost.h"
 #include "rtrs/server/spin_policy.h"
 
 namespace rtrs::server {
 namespace {
+
+constexpr absl::Duration kLeastSpinLimit = absl::Microseconds(100);
 
 int64_t NowNs() {
   timespec now;
@@ -22,6 +25,10 @@ int64_t NowNs() {
 }
 
 }  // namespace
+
+absl::Duration WorkerThread::DefaultSpinLimit() {
+  return std::max(kLeastSpinLimit, 3 * WakeupCost());
+}
 
 WorkerThread::WorkerThread(Worker* worker, absl::Duration spin_limit)
     : worker_(worker) {

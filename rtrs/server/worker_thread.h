@@ -20,11 +20,14 @@ namespace rtrs::server {
 
 class WorkerThread {
  public:
+  // Three wake-ups of this machine, 100 us at least.
+  static absl::Duration DefaultSpinLimit();
+
   // Gaps between requests that are longer than `spin_limit` are slept through
   // (spin_policy.h). `worker` is borrowed and must have been made with
   // Clock::System().
   explicit WorkerThread(Worker* worker,
-                        absl::Duration spin_limit = absl::Microseconds(100));
+                        absl::Duration spin_limit = DefaultSpinLimit());
   ~WorkerThread();
   WorkerThread(const WorkerThread&) = delete;
   WorkerThread& operator=(const WorkerThread&) = delete;
