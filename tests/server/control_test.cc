@@ -164,8 +164,8 @@ TEST_F(ControlTest, OpenAgainTellsTheSizeOfNow) {
   FakeSession* session = server_.Connect("client");
   wire::OpenRsp rsp;
   ASSERT_EQ(server_.Open(session, "disk", AccessMode::kRw, &rsp), 0);
-  ASSERT_EQ(truncate(server_.dir().File("disk").c_str(), 2 << 20), 0);
   EXPECT_EQ(server_.Write(session, 0, 2048, std::string(512, 'x')), EIO);
+  ASSERT_EQ(truncate(server_.dir().File("disk").c_str(), 2 << 20), 0);
   ASSERT_EQ(server_.Open(session, "disk", AccessMode::kRw, &rsp), 0);
   EXPECT_EQ(rsp.nsectors, 4096u);
   EXPECT_EQ(server_.Write(session, 0, 2048, std::string(512, 'x')), 0);
