@@ -66,11 +66,3 @@ await() {
   done
   cat "/share/$1"
 }
-
-# news [DMESG OPTION...]: kernel messages since the last call.
-news() {
-  local all
-  all=$(dmesg "$@")
-  tail -n +$((${news_seen:-0} + 1)) <<< "$all"
-  news_seen=$(wc -l <<< "$all")
-}

@@ -19,13 +19,23 @@ number=0
 total=$(($# * rounds))
 expected=/tmp/expected-messages
 
-# Kernel messages of level warning and above since the last call, with what
-# differs from run to run taken out.
-bad_messages() {
-  news --level=emerg,alert,crit,err,warn | sed -E \
-    -e 's/^\[ *[0-9.]+\] //' -e 's/0x[0-9a-f]+/N/g' -e 's/[0-9]+/N/g' |
-    sort -u
+# mark NUMBER: from here on the kernel's messages are those of case NUMBER.
+mark() { echo "vm: case $1 begins" > /dev/kmsg; }
+
+# messages NUMBER: the kernel's of level warning and above since the mark, with
+# what differs from run to run taken out.
+messages() {
+  dmesg --decode | awk -v mark="vm: case $1 begins" '
+    index($0, mark) { found = 1; next }
+    found && /^[a-z]+ *:(emerg|alert|crit|err|warn) *:/' |
+    sed -E -e 's/^[a-z]+ *:[a-z]+ *: \[ *[0-9.]+\] //' -e 's/0x[0-9a-f]+/N/g' \
+      -e 's/[0-9]+/N/g' | sort -u
 }
+
+# What the kernel says of a fault of its own, whoever caused it: a case with one
+# has failed. The rest that it does not log by itself in 01_kernel_to_kernel (lost
+# paths, refused opens: most cases provoke some) is shown in the case's log.
+faults='WARNING:|BUG:|Call Trace|Oops|refcount_t|blocked for more than'
 
 # not_announced CASE: the messages but those whose pattern stands in the case's
 # lines "# kernel: PATTERN"; false if there are none.
@@ -53,6 +63,7 @@ run_case() {
   local name=$1 start=$SECONDS rc=0 limit pid
   limit=$(sed -n 's/^# limit: //p' "$here/cases/$name.sh")
   printf 'vm %d/%d %s\n' "$((++number))" "$total" "$name"
+  mark "$number"
   # shellcheck disable=SC2016
   setsid timeout -k 10 "${limit:-900}" bash -c '
     set -euo pipefail
@@ -64,13 +75,13 @@ run_case() {
   pid=$!
   wait "$pid" || rc=$?
   kill -KILL -- "-$pid" 2> /dev/null || true
-  bad_messages > /tmp/messages
+  messages "$number" > /tmp/messages
   if [[ $name == 01_kernel_to_kernel ]]; then
     sort -u /tmp/messages "$here/kernel-messages.txt" > "$expected"
   elif comm -13 "$expected" /tmp/messages | not_announced "$name" > /tmp/unexpected; then
     echo 'the kernel logged what it does not log by itself:' >> "/lab/$name.log"
     cat /tmp/unexpected >> "/lab/$name.log"
-    rc=${rc/#0/70}
+    if grep -q -E "$faults" /tmp/unexpected; then rc=${rc/#0/70}; fi
   fi
   if ((rc == 0)); then
     printf 'vm %d/%d %s: ok, %d s\n' "$number" "$total" "$name" $((SECONDS - start))
@@ -85,7 +96,6 @@ run_case() {
 
 sort -u "$here/kernel-messages.txt" > "$expected"
 network_up
-news > /dev/null
 for ((round = 0; round < rounds; round++)); do
   for name; do run_case "$name"; done
 done
