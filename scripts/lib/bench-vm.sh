@@ -154,17 +154,17 @@ if wanted wire-rxe; then
   plugin wire-rxe 4 2345 ram7 "ip:$wire0@ip:$wire1"
 fi
 if wanted wire-softroce; then
-  wire_between soft0 vs0 198.18.3.1 soft1 vs1 198.18.3.2
-  server 198.18.3.2 softroce soft1
-  plugin wire-softroce 5 2345 ram8 ip:198.18.3.2 softroce soft0
+  wire_between soft0 vs0 198.18.8.1 soft1 vs1 198.18.8.2
+  server 198.18.8.2 softroce soft1
+  plugin wire-softroce 5 2345 ram8 ip:198.18.8.2 softroce soft0
 fi
 if wanted wire-rxe-kernel; then
   plugin wire-rxe-kernel 6 1234 /dev/ram9 "ip:$wire0@ip:$wire1"
 fi
 if wanted wire-softroce-kernel; then
-  wire_between soft2 vk0 198.18.4.1 '' vk1 198.18.4.2
+  wire_between soft2 vk0 198.18.9.1 '' vk1 198.18.9.2
   rxe vk1
   until_true grep -q 'ffff:c612:0402' -r /sys/class/infiniband/rxe_vk1/ports/1/gids
-  plugin wire-softroce-kernel 7 1234 /dev/ram10 ip:198.18.4.2 softroce soft2
+  plugin wire-softroce-kernel 7 1234 /dev/ram10 ip:198.18.9.2 softroce soft2
 fi
 exec python3 "$VM_SOURCE/scripts/lib/bench_vm_guest.py" "${devices[@]}" "$@"
