@@ -135,8 +135,6 @@ TEST_F(BlockingSessionTest, OpenTellsWhyItFailed) {
 // which is after 5 s.
 TEST_F(BlockingSessionTest, AllIsSentThoughNothingIsAnswered) {
   answer_ = false;
-  auto session = Open();
-  ASSERT_NE(session, nullptr);
   constexpr size_t kThreads = 8;  // as many as there are permits
   Event all;
   on_step_ = [&] {
@@ -145,6 +143,8 @@ TEST_F(BlockingSessionTest, AllIsSentThoughNothingIsAnswered) {
       seen_ = 0;
     }
   };
+  auto session = Open();
+  ASSERT_NE(session, nullptr);
   std::vector<std::thread> threads;
   for (size_t t = 0; t < kThreads; ++t) {
     threads.emplace_back([&] {
