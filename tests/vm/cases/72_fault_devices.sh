@@ -77,5 +77,6 @@ plugin_stop
 our_server_stop
 umount /tmp/exports/full
 rm -r /tmp/exports
-dmsetup remove bad0 --noudevsync
-dmsetup remove bad1 --noudevsync
+# The kernel lets go of what a process had open a moment after its end.
+until_true dmsetup remove bad0 --noudevsync
+until_true dmsetup remove bad1 --noudevsync
