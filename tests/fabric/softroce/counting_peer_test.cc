@@ -32,6 +32,9 @@ class CountingPeerTest : public SoftroceTest {
       return false;
     });
   }
+  // What is sent at the end of the queue pairs goes its usual way.
+  ~CountingPeerTest() override { network_.set_filter(nullptr); }
+
   void Connect() {
     client_->events.clear();
     server_->events.clear();
