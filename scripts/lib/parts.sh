@@ -107,14 +107,20 @@ part_fuzz() {
 
 part_vm() { vm_tests 1; }
 
-# vm_tests ROUNDS
+# What soak repeats of it: who talks to whom, without the faults.
+# shellcheck disable=SC2034  # scripts/test takes it
+vm_pairings=(_to_ nbd_tcp persist reload two_guests)
+
+# vm_tests ROUNDS [CASE...]
 vm_tests() {
   if [[ $(dpkg --print-architecture) != amd64 ]]; then
     echo 'skipped: vm: guests are for amd64 only'
     echo '0 passed, 0 failed, 1 skipped'
     return
   fi
-  count_lines 'vm [0-9]+/[0-9]+' "$root/tests/vm/run" --build "${build:?}" --rounds "$1"
+  local rounds=$1
+  shift
+  count_lines 'vm [0-9]+/[0-9]+' "$root/tests/vm/run" --build "${build:?}" --rounds "$rounds" "$@"
 }
 
 # Where a part's sanitized tree is, and how it is built. Optimizing what has both

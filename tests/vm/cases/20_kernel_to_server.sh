@@ -1,4 +1,8 @@
 # The kernel's client, our server: several devices in one session, rights.
+#
+# Of the second writer, who is refused:
+# kernel: ^rnbd_client LN: <ramN@second> (Opening failed|map_device: failed)
+# kernel: ^rtrs_client LN: <second>: IO request failed: error=-N
 ram_disk
 cached_disk cache0
 truncate -s 64M /tmp/exports.img

@@ -5,7 +5,7 @@
 # -nonetlink it stays, but the kernel answers the loss of the server with success
 # (NBD_DO_IT returns 0), which it takes for the end. The way round is to start it
 # again whenever it ends.
-# kernel: nbd0
+# kernel: ^block nbdN: Receive control failed \(result -N\)$
 cached_disk cache0
 mkdir -p /tmp/exports
 ln -sf /dev/cache0 /tmp/exports/

@@ -1,5 +1,11 @@
 # Devices that fail under our server, with both clients: a bad spot, all of it, a full
 # file system. Who did not ask gets no error, and other devices go on.
+#
+# kernel: ^I/O error, dev rnbdN
+# kernel: ^critical space allocation error, dev rnbdN
+# kernel: ^rtrs_client LN: <errors>: IO request failed: error=-N
+# Of the device mapper as it is loaded:
+# kernel: ^device-mapper: core: CONFIG_IMA_DISABLE_HTABLE is disabled
 . "$here/faults.sh"
 ram_disk
 cached_disk cache0
