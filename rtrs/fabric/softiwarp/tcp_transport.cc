@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "rtrs/base/errno_status.h"
 #include "rtrs/base/status_macros.h"
 
@@ -26,6 +27,8 @@ constexpr int kKeepCount = 3;
 // How long sent bytes may stay unacknowledged.
 constexpr unsigned kUserTimeoutMs = 20000;
 constexpr uint32_t kDefaultSegment = 536;
+// Congestion control within a host.
+constexpr absl::string_view kUnpaced = "reno";
 
 // A socket of either kind; what the poller knows.
 class Socket {
@@ -82,6 +85,13 @@ class TcpStream : public ByteStream, public Socket {
   void FetchNames() {
     local_ = NameOf(fd(), getsockname);
     peer_ = NameOf(fd(), getpeername);
+    // Within a host nothing can be congested, but BBR, where it is the default,
+    // still spreads what is sent over time: 128 KiB writes are 1.6 times as
+    // fast without. Every kernel has Reno.
+    if (stays_on_host()) {
+      (void)setsockopt(fd(), IPPROTO_TCP, TCP_CONGESTION, kUnpaced.data(),
+                       kUnpaced.size());
+    }
   }
 
   ssize_t Read(absl::Span<const iovec> to) override {

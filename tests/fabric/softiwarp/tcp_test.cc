@@ -1,7 +1,9 @@
 // Two fabrics in two threads over real TCP, IPv4 and IPv6, spinning and
 // sleeping.
 #include <gtest/gtest.h>
+#include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/socket.h>
 
 #include <array>
 #include <atomic>
@@ -65,6 +67,39 @@ TEST(TcpConnectTest, NothingListeningIsAConnectError) {
   EXPECT_NE(
       std::string(client.events[0].status.message()).find(address.ToString()),
       std::string::npos);
+}
+
+// The congestion control of the socket of this process that is connected to
+// `peer`; empty if there is none.
+std::string CongestionControlTo(const SocketAddress& peer) {
+  for (int fd = 0; fd < 1024; ++fd) {
+    sockaddr_storage storage{};
+    socklen_t length = sizeof(storage);
+    auto* sa = reinterpret_cast<sockaddr*>(&storage);
+    if (getpeername(fd, sa, &length) != 0) continue;
+    const auto found = SocketAddress::FromSockaddr(sa, length);
+    if (!found.ok() || !(*found == peer)) continue;
+    std::array<char, 16> name{};
+    length = name.size();
+    EXPECT_EQ(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name.data(), &length),
+              0);
+    return name.data();
+  }
+  return "";
+}
+
+// Whatever the system's default is.
+TEST(TcpConnectTest, NothingIsPacedWithinAHost) {
+  auto fabric = NewTcpFabric(SoftiwarpOptions::Crc::kAuto);
+  Endpoint end(fabric.get());
+  auto listener =
+      *end.channel->Listen(*SocketAddress::Parse("127.0.0.1", 0), 1);
+  auto qp = end.NewQp();
+  ASSERT_TRUE(qp->Connect(PathTo(listener->local_address()), Counting(56),
+                          absl::Seconds(30))
+                  .ok());
+  RunUntil(&end, true, [&] { return !end.events.empty(); });
+  EXPECT_EQ(CongestionControlTo(listener->local_address()), "reno");
 }
 
 TEST(TcpConnectTest, SourceAddressIsBound) {
