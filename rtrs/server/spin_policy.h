@@ -22,6 +22,9 @@ class SpinPolicy {
   static constexpr int64_t kMinPause = 10'000'000;
   static constexpr int64_t kMaxPause = 1'000'000'000;
 
+  // Added to twice the mean of the gaps.
+  static constexpr int64_t kSlack = 12'500;
+
   // Never polls longer than `limit_ns` without work; 0: never polls.
   explicit SpinPolicy(int64_t limit_ns) : limit_(limit_ns), gap_(limit_ns) {}
 
@@ -41,7 +44,7 @@ class SpinPolicy {
   bool KeepPolling(int64_t now) {
     if (idle_since_ < 0) idle_since_ = now;
     if (gap_ >= limit_ || now < paused_until_) return false;
-    return now - idle_since_ < std::min(limit_, 2 * gap_ + limit_ / 8);
+    return now - idle_since_ < std::min(limit_, 2 * gap_ + kSlack);
   }
 
   // The core was given away from `before` to `now`.
