@@ -244,8 +244,9 @@ bool UringEngine::Progress() {
   do {
     Prepare();
     if (io_uring_sq_ready(&ring_) == 0) break;
+    // What completes at once is there when the call returns, without another.
     // EBUSY and EAGAIN: completions must be reaped first.
-    if (io_uring_submit(&ring_) <= 0) break;
+    if (io_uring_submit_and_get_events(&ring_) <= 0) break;
     any = true;
   } while (waiting_head_ != nullptr);
 
