@@ -107,9 +107,9 @@ part_fuzz() {
 
 part_vm() { vm_tests 1; }
 
-# What soak repeats of it: who talks to whom, without the faults.
+# What soak repeats of it: who talks to whom over soft RoCE, without the faults.
 # shellcheck disable=SC2034  # scripts/test takes it
-vm_pairings=(_to_ nbd_tcp persist reload two_guests)
+vm_pairings=(plugin_to_ kernel_to_server nbd_tcp persist reload two_guests)
 
 # vm_tests ROUNDS [CASE...]
 vm_tests() {

@@ -1,16 +1,8 @@
-# The guest of host.sh, on eth0: the kernel's client of our server
-# on the machine outside, then the kernel's server of our plugin there.
-# VM_SOURCE and VM_PARAM (the build) say where things are.
-set -euo pipefail
-. /lab/lib.sh
-. "$VM_SOURCE/tests/vm/network.sh"
-# shellcheck disable=SC2034
-build=$VM_PARAM
-here=$VM_SOURCE/tests/vm
-. "$here/lib.sh"
+# The guest of host.sh, on eth0: the kernel's client of our server on the machine
+# outside, then the kernel's server of our plugin there.
+. "$VM_SOURCE/tests/vm/start.sh"
 host=198.18.6.1 guest=198.18.6.2
-addr eth0 "$guest/24"
-rxe eth0
+soft_roce "$guest"
 until_true grep -qh 'ffff:c612:0602' /sys/class/infiniband/rxe_eth0/ports/1/gids/*
 until_true ping -c 1 -W 1 "$host"
 block=$(RNBD_PORT=2345 rnbd_map host disk "$guest@$host")

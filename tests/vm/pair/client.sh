@@ -1,16 +1,8 @@
 # The client's guest of tests/vm/run's pair: our plugin to the kernel's server,
 # the kernel's client and our plugin to ours; with the capture that QEMU made of
 # the link, held against the protocol by tests/vm/run.
-set -euo pipefail
-. /lab/lib.sh
-. "$VM_SOURCE/tests/vm/network.sh"
-build=$VM_PARAM
-here=$VM_SOURCE/tests/vm
-. "$here/lib.sh"
-addr eth0 "$wire0/24"
-rxe eth0
-modprobe ib_uverbs
-modprobe rdma_ucm
+. "$VM_SOURCE/tests/vm/start.sh"
+soft_roce "$wire0"
 through_plugin() {
   TO=$wire1 plugin "$@"
   nbd_attach

@@ -1,16 +1,6 @@
-# The server's guest of tests/vm/run's pair: the kernel's server, then ours, on
-# eth0. VM_SOURCE and VM_PARAM (the
-# build) say where things are.
-set -euo pipefail
-. /lab/lib.sh
-. "$VM_SOURCE/tests/vm/network.sh"
-build=$VM_PARAM
-here=$VM_SOURCE/tests/vm
-. "$here/lib.sh"
-addr eth0 "$wire1/24"
-rxe eth0
-modprobe ib_uverbs
-modprobe rdma_ucm
+# The server's guest of tests/vm/run's pair: the kernel's server, then ours.
+. "$VM_SOURCE/tests/vm/start.sh"
+soft_roce "$wire1"
 ram_disk
 kernel_server always_invalidate=N
 post kernel

@@ -1,21 +1,13 @@
 # The client's guest of tests/vm/run's server_reset: our plugin and the kernel's client
 # write while the server's machine is reset, and hold what they find afterwards against
 # what they were promised.
-set -euo pipefail
-. /lab/lib.sh
-. "$VM_SOURCE/tests/vm/network.sh"
-build=$VM_PARAM
-here=$VM_SOURCE/tests/vm
-. "$here/lib.sh"
+. "$VM_SOURCE/tests/vm/start.sh"
 . "$here/faults.sh"
 # A queue pair that ends while a packet of its waits in the network card crashes soft
 # RoCE (Linux 6.1), unless the driver lets go of packets at once.
 rmmod virtio_net
 modprobe virtio_net napi_tx=0
-addr eth0 "$wire0/24"
-rxe eth0
-modprobe ib_uverbs
-modprobe rdma_ucm
+soft_roce "$wire0"
 await up1 300
 # A first packet that waits for a neighbour's address may come after its answer.
 ping -c 1 -w 60 "$wire1"

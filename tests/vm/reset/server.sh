@@ -1,19 +1,11 @@
 # The server's guest of tests/vm/run's server_reset: our server with files on a file
 # system, on a disk that survives. Told so, it resets itself without a word to anyone
-# and boots again. VM_SOURCE and VM_PARAM (the build) say where things are.
-set -euo pipefail
-. /lab/lib.sh
-. "$VM_SOURCE/tests/vm/network.sh"
-build=$VM_PARAM
-here=$VM_SOURCE/tests/vm
-. "$here/lib.sh"
+# and boots again.
+. "$VM_SOURCE/tests/vm/start.sh"
 boot=1
 while [[ -e /share/next$boot ]]; do boot=$((boot + 1)); done
 [[ ! -e /share/up$boot ]] || fail 'it has booted again, and nobody told it to'
-addr eth0 "$wire1/24"
-rxe eth0
-modprobe ib_uverbs
-modprobe rdma_ucm
+soft_roce "$wire1"
 modprobe virtio_blk
 mkdir -p /mnt/disk
 if ((boot == 1)); then
