@@ -1,7 +1,6 @@
 #include "server/daemon.h"
 
 #include <errno.h>
-#include <sys/eventfd.h>
 
 #include <utility>
 
@@ -27,7 +26,6 @@ constexpr int kControlThreads = 4;
 
 Daemon::Daemon(const DaemonOptions& options)
     : options_(options),
-      shutdown_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
       losses_(LossRecord::DefaultDirectory()),
       paths_(options.dev_search_path),
       registry_(VerifierSecret(losses_), &losses_),
@@ -36,7 +34,7 @@ Daemon::Daemon(const DaemonOptions& options)
 Daemon::~Daemon() { Finish(); }
 
 absl::Status Daemon::Start() {
-  if (!shutdown_.is_set()) return rtrs::ErrnoError(errno, "eventfd");
+  RTRS_ASSIGN_OR_RETURN(shutdown_, rtrs::EventFd::Create());
   RTRS_ASSIGN_OR_RETURN(fabrics_, MakeFabrics(options_.fabric, options_.crc));
   // What nobody asked for by name must not keep the rest from serving.
   if (options_.fabric == FabricChoice::kAuto) DropUnfitFabrics();
@@ -129,7 +127,7 @@ std::string Daemon::FabricNames() const {
 }
 
 void Daemon::BeginShutdown() {
-  server_->Shutdown([fd = shutdown_.get()] { eventfd_write(fd, 1); });
+  server_->Shutdown([this] { shutdown_.Raise(); });
 }
 
 void Daemon::Finish() {

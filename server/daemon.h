@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "rtrs/base/event_fd.h"
 #include "rtrs/base/socket_address.h"
 #include "rtrs/fabric/fabric.h"
 #include "rtrs/server/server.h"
@@ -22,7 +23,6 @@
 #include "server/loss_record.h"
 #include "server/rnbd_handler.h"
 #include "server/storage_engines.h"
-#include "server/unique_fd.h"
 
 namespace rnbd::server {
 
@@ -44,7 +44,7 @@ class Daemon {
   // Begins to close all sessions in order.
   void BeginShutdown();
   // Readable when that is done.
-  int shutdown_fd() const { return shutdown_.get(); }
+  int shutdown_fd() const { return shutdown_.fd(); }
   // Stops everything. Only when shutdown_fd() is readable.
   void Finish();
 
@@ -62,7 +62,7 @@ class Daemon {
       const rtrs::SocketAddress& address);
 
   const DaemonOptions options_;
-  const UniqueFd shutdown_;  // eventfd
+  rtrs::EventFd shutdown_;
   std::vector<std::unique_ptr<rtrs::fabric::Fabric>> fabrics_;
   LossRecord losses_;
   ExportPath paths_;

@@ -29,7 +29,7 @@ std::string CollapseSlashes(absl::string_view path) {
 
 // Opens with O_PATH, following symbolic links but not those of /proc, which
 // lead to files that have nothing to do with the path.
-UniqueFd OpenPath(int dir_fd, const std::string& path, int flags) {
+rtrs::UniqueFd OpenPath(int dir_fd, const std::string& path, int flags) {
   open_how how{};
   how.flags = static_cast<uint64_t>(O_PATH | O_CLOEXEC | flags);
   how.resolve = RESOLVE_NO_MAGICLINKS;
@@ -39,7 +39,7 @@ UniqueFd OpenPath(int dir_fd, const std::string& path, int flags) {
     // Before Linux 5.6. What counts is decided on the descriptor anyway.
     fd = openat(dir_fd, path.c_str(), O_PATH | O_CLOEXEC | flags);
   }
-  return UniqueFd(fd);
+  return rtrs::UniqueFd(fd);
 }
 
 std::string ProcPath(int fd) { return absl::StrCat("/proc/self/fd/", fd); }
@@ -129,15 +129,15 @@ absl::StatusOr<std::string> ExportPath::Join(
   return joined;
 }
 
-absl::StatusOr<UniqueFd> ExportPath::OpenRoot(
+absl::StatusOr<rtrs::UniqueFd> ExportPath::OpenRoot(
     absl::string_view session_name) const {
   RTRS_ASSIGN_OR_RETURN(const std::string path, Root(session_name));
-  UniqueFd root = OpenPath(AT_FDCWD, path, O_DIRECTORY);
+  rtrs::UniqueFd root = OpenPath(AT_FDCWD, path, O_DIRECTORY);
   if (!root.is_set()) return rtrs::ErrnoError(errno, path);
   if (!absl::StrContains(search_path_, kSessionName)) return root;
 
   const std::string base_path = path.substr(0, path.rfind('/') + 1);
-  const UniqueFd base = OpenPath(AT_FDCWD, base_path, O_DIRECTORY);
+  const rtrs::UniqueFd base = OpenPath(AT_FDCWD, base_path, O_DIRECTORY);
   if (!base.is_set()) return rtrs::ErrnoError(errno, base_path);
   RTRS_ASSIGN_OR_RETURN(const std::string location, LocationOf(root.get()));
   RTRS_ASSIGN_OR_RETURN(const std::string base_location,
@@ -152,7 +152,7 @@ absl::StatusOr<OpenedExport> ExportPath::Open(absl::string_view session_name,
   OpenedExport result;
   RTRS_ASSIGN_OR_RETURN(result.path, Join(session_name, device_name));
   const std::string shown = absl::CHexEscape(result.path);
-  RTRS_ASSIGN_OR_RETURN(const UniqueFd root, OpenRoot(session_name));
+  RTRS_ASSIGN_OR_RETURN(const rtrs::UniqueFd root, OpenRoot(session_name));
   RTRS_ASSIGN_OR_RETURN(const std::string root_location,
                         LocationOf(root.get()));
 
@@ -161,7 +161,7 @@ absl::StatusOr<OpenedExport> ExportPath::Open(absl::string_view session_name,
   const std::string name = CollapseSlashes(absl::StrCat("./", device_name));
   const size_t slash = name.rfind('/');
   const std::string last = name.substr(slash + 1);
-  const UniqueFd directory =
+  const rtrs::UniqueFd directory =
       OpenPath(root.get(), name.substr(0, slash), O_DIRECTORY);
   if (!directory.is_set()) return rtrs::ErrnoError(errno, shown);
   RTRS_ASSIGN_OR_RETURN(const std::string directory_location,
@@ -169,7 +169,8 @@ absl::StatusOr<OpenedExport> ExportPath::Open(absl::string_view session_name,
   if (!IsBelow(directory_location, root_location)) {
     return LeavesRoot(shown);
   }
-  const UniqueFd node = OpenPath(directory.get(), last.empty() ? "." : last, 0);
+  const rtrs::UniqueFd node =
+      OpenPath(directory.get(), last.empty() ? "." : last, 0);
   if (!node.is_set()) return rtrs::ErrnoError(errno, shown);
 
   struct stat st {};
@@ -182,7 +183,8 @@ absl::StatusOr<OpenedExport> ExportPath::Open(absl::string_view session_name,
   }
   // Opens the very object that was looked at.
   const int access = mode == wire::AccessMode::kRo ? O_RDONLY : O_RDWR;
-  result.fd = UniqueFd(open(ProcPath(node.get()).c_str(), access | O_CLOEXEC));
+  result.fd =
+      rtrs::UniqueFd(open(ProcPath(node.get()).c_str(), access | O_CLOEXEC));
   if (!result.fd.is_set()) return rtrs::ErrnoError(errno, shown);
   if (fstat(result.fd.get(), &result.st) != 0) {
     return rtrs::ErrnoError(errno, shown);

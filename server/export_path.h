@@ -19,13 +19,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "rtrs/base/unique_fd.h"
 #include "rtrs/wire/rnbd_messages.h"
-#include "server/unique_fd.h"
 
 namespace rnbd::server {
 
 struct OpenedExport {
-  UniqueFd fd;        // O_RDONLY for ro, else O_RDWR
+  rtrs::UniqueFd fd;  // O_RDONLY for ro, else O_RDWR
   struct stat st {};  // of that descriptor
   bool block_device = false;
   std::string path;  // as joined, for messages
@@ -64,7 +64,7 @@ class ExportPath {
  private:
   // A descriptor (O_PATH) of the root, which lies below the part of the search
   // path before %SESSNAME% even if the session's directory is a link.
-  absl::StatusOr<UniqueFd> OpenRoot(absl::string_view session_name) const;
+  absl::StatusOr<rtrs::UniqueFd> OpenRoot(absl::string_view session_name) const;
 
   const std::string search_path_;
 };

@@ -13,7 +13,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "rtrs/base/log.h"
-#include "server/unique_fd.h"
+#include "rtrs/base/unique_fd.h"
 
 namespace rnbd::server {
 namespace {
@@ -53,8 +53,8 @@ std::string LoopDevice(const struct stat& st, const std::string& sysfs) {
 // Somebody holds the block device exclusively: a mounted file system (also on
 // one of its partitions), a volume group, a RAID, swap.
 bool HeldExclusively(int fd) {
-  const UniqueFd probe(open(absl::StrCat("/proc/self/fd/", fd).c_str(),
-                            O_RDONLY | O_EXCL | O_CLOEXEC));
+  const rtrs::UniqueFd probe(open(absl::StrCat("/proc/self/fd/", fd).c_str(),
+                                  O_RDONLY | O_EXCL | O_CLOEXEC));
   return !probe.is_set() && errno == EBUSY;
 }
 

@@ -16,7 +16,7 @@
 #include "rtrs/base/errno_status.h"
 #include "rtrs/base/log.h"
 #include "rtrs/base/random.h"
-#include "server/unique_fd.h"
+#include "rtrs/base/unique_fd.h"
 
 namespace rnbd::server {
 namespace {
@@ -88,7 +88,8 @@ uint64_t LossRecord::Add(const DeviceKey& key, uint64_t least) {
   // One write of a few bytes that only ever grow: there is no half of it.
   const std::string file = FileOf(key);
   const std::string text = absl::StrCat(count, "\n");
-  const UniqueFd fd(open(file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  const rtrs::UniqueFd fd(
+      open(file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
   if (!fd.is_set() || pwrite(fd.get(), text.data(), text.size(), 0) !=
                           static_cast<ssize_t>(text.size())) {
     RTRS_LOG(err, "{}: a restart of the server will forget this failure: {}",

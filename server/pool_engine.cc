@@ -1,25 +1,20 @@
 #include "server/pool_engine.h"
 
-#include <errno.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <utility>
 
-#include "rtrs/base/errno_status.h"
 #include "rtrs/base/mutex.h"
+#include "rtrs/base/status_macros.h"
 #include "server/blocking_io.h"
 
 namespace rnbd::server {
 
 absl::StatusOr<std::unique_ptr<PoolEngine>> PoolEngine::Create(
     BlockingPool* pool) {
-  UniqueFd event(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-  if (!event.is_set()) return rtrs::ErrnoError(errno, "eventfd");
+  RTRS_ASSIGN_OR_RETURN(rtrs::EventFd event, rtrs::EventFd::Create());
   return std::unique_ptr<PoolEngine>(new PoolEngine(pool, std::move(event)));
 }
 
-PoolEngine::PoolEngine(BlockingPool* pool, UniqueFd event)
+PoolEngine::PoolEngine(BlockingPool* pool, rtrs::EventFd event)
     : pool_(pool), event_(std::move(event)) {}
 
 void PoolEngine::Submit(StorageOp* op) {
@@ -33,10 +28,7 @@ void PoolEngine::Submit(StorageOp* op) {
 void PoolEngine::Finished(StorageOp* op) {
   rtrs::MutexLock lock(&mutex_);
   op->next = std::exchange(finished_, op);
-  if (!std::exchange(armed_, false)) return;
-  const uint64_t one = 1;
-  // Fails only if the counter is full: then it is readable anyway.
-  if (write(event_.get(), &one, sizeof(one)) < 0) return;
+  if (std::exchange(armed_, false)) event_.Raise();
 }
 
 bool PoolEngine::Progress() {
@@ -62,9 +54,7 @@ bool PoolEngine::Progress() {
 }
 
 bool PoolEngine::Arm() {
-  uint64_t count = 0;
-  // EAGAIN when nothing was signalled since the last time.
-  if (read(event_.get(), &count, sizeof(count)) < 0) count = 0;
+  event_.Clear();
   rtrs::MutexLock lock(&mutex_);
   armed_ = finished_ == nullptr;
   return armed_;

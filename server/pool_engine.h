@@ -7,10 +7,10 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
+#include "rtrs/base/event_fd.h"
 #include "rtrs/base/mutex.h"
 #include "server/blocking_pool.h"
 #include "server/storage_engine.h"
-#include "server/unique_fd.h"
 
 namespace rnbd::server {
 
@@ -26,21 +26,21 @@ class PoolEngine : public StorageEngine {
 
   bool Progress() override;
   size_t in_flight() const override { return in_flight_; }
-  int fd() const override { return event_.get(); }
+  int fd() const override { return event_.fd(); }
   bool Arm() override;
 
  private:
-  PoolEngine(BlockingPool* pool, UniqueFd event);
+  PoolEngine(BlockingPool* pool, rtrs::EventFd event);
   void Finished(StorageOp* op);  // in a thread of the pool
 
   BlockingPool* const pool_;
-  const UniqueFd event_;  // eventfd
+  const rtrs::EventFd event_;
   size_t in_flight_ = 0;
 
   rtrs::Mutex mutex_;
   // Newest first.
   StorageOp* finished_ ABSL_GUARDED_BY(mutex_) = nullptr;
-  // The worker may sleep, so that `event_` must be written.
+  // The worker may sleep, so that `event_` must be raised.
   bool armed_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

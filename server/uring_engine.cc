@@ -1,7 +1,6 @@
 #include "server/uring_engine.h"
 
 #include <errno.h>
-#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "rtrs/base/errno_status.h"
 #include "rtrs/base/log.h"
+#include "rtrs/base/status_macros.h"
 #include "server/backing.h"
 #include "server/blocking_io.h"
 
@@ -50,8 +50,7 @@ absl::StatusOr<std::unique_ptr<UringEngine>> UringEngine::Create(
     int worker, StorageEngine* fallback) {
   int error = 0;
   for (const unsigned flags : kSetups) {
-    UniqueFd event(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-    if (!event.is_set()) return rtrs::ErrnoError(errno, "eventfd");
+    RTRS_ASSIGN_OR_RETURN(rtrs::EventFd event, rtrs::EventFd::Create());
     std::unique_ptr<UringEngine> engine(
         new UringEngine(worker, fallback, flags, std::move(event)));
     io_uring_params params{};
@@ -91,7 +90,7 @@ void UringEngine::EnableOnce() {
   }
   // The ring itself wakes a poller only when completions are posted, which with
   // IORING_SETUP_DEFER_TASKRUN waits for the poller.
-  if (const int error = -io_uring_register_eventfd(&ring_, event_.get())) {
+  if (const int error = -io_uring_register_eventfd(&ring_, event_.fd())) {
     RTRS_LOG(warn, "{}: using threads instead",
              rtrs::ErrnoError(error, "io_uring cannot signal completions"));
     return;
@@ -269,8 +268,7 @@ bool UringEngine::Progress() {
 bool UringEngine::Arm() {
   if (in_flight_ == 0) return true;
   if (waiting_head_ != nullptr || io_uring_sq_ready(&ring_) != 0) return false;
-  eventfd_t count = 0;
-  eventfd_read(event_.get(), &count);  // nothing to read mostly
+  event_.Clear();  // not raised mostly
   io_uring_cq_eventfd_toggle(&ring_, true);
   armed_ = true;
   // The kernel signals what completes from here on; look for what has before.

@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "rtrs/base/event_fd.h"
 #include "server/storage_engine.h"
-#include "server/unique_fd.h"
 
 namespace rnbd::server {
 
@@ -36,7 +36,7 @@ class UringEngine : public StorageEngine {
 
   bool Progress() override;
   size_t in_flight() const override { return in_flight_; }
-  int fd() const override { return event_.get(); }
+  int fd() const override { return event_.fd(); }
   bool Arm() override;
 
  private:
@@ -45,7 +45,7 @@ class UringEngine : public StorageEngine {
   static constexpr int kMemories = 256;
 
   UringEngine(int worker, StorageEngine* fallback, unsigned flags,
-              UniqueFd event)
+              rtrs::EventFd event)
       : worker_(worker),
         fallback_(fallback),
         flags_(flags),
@@ -65,8 +65,8 @@ class UringEngine : public StorageEngine {
 
   const int worker_;  // index
   StorageEngine* const fallback_;
-  const unsigned flags_;  // IORING_SETUP_*
-  const UniqueFd event_;  // eventfd, written while armed_
+  const unsigned flags_;       // IORING_SETUP_*
+  const rtrs::EventFd event_;  // raised while armed_
   io_uring ring_{};
   bool armed_ = false;
   bool enabled_ = false;

@@ -1,9 +1,7 @@
 // Calls of a BlockingSession: submitting, polling, sleeping, waking.
 #include <poll.h>
 #include <sched.h>
-#include <sys/eventfd.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <limits>
@@ -24,11 +22,6 @@ constexpr int64_t kLogIntervalNs = 5'000'000'000;
 constexpr uint32_t kShortBytes = 32 << 10;
 
 int64_t NowNs() { return absl::ToUnixNanos(Clock::System()->Now()); }
-
-void Signal(int fd) {
-  const uint64_t one = 1;
-  [[maybe_unused]] const ssize_t n = write(fd, &one, sizeof(one));
-}
 
 }  // namespace
 
@@ -80,7 +73,7 @@ void BlockingSessionImpl::MarkDone(const Call* self, WakeList* wake) {
       call->word.Set(kDone);  // it may be gone from here on
     } else {
       call->done = true;
-      if (call == polling_call_) Signal(kick_fd_);
+      if (call == polling_call_) kick_.Raise();
     }
   }
 }
@@ -95,9 +88,9 @@ void BlockingSessionImpl::SendSubmissions(WakeList* wake) {
   if (housekeeper_polls_ || !poller_) {
     if (async_in_flight_ == 0) return;
     async_waits_ = true;
-    if (!housekeeper_polls_ || !channel_->Arm()) Signal(housekeeper_kick_fd_);
+    if (!housekeeper_polls_ || !channel_->Arm()) housekeeper_kick_.Raise();
   } else if (poller_sleeps_ && !channel_->Arm()) {
-    Signal(kick_fd_);
+    kick_.Raise();
   }
 }
 
@@ -160,7 +153,7 @@ void BlockingSessionImpl::LeaveRole(WakeList* wake) {
   // Nobody calls while no path is up, and somebody has to connect them.
   async_waits_ =
       async_in_flight_ > 0 || session_->state() == SessionState::kDisconnected;
-  if (async_waits_) Signal(housekeeper_kick_fd_);
+  if (async_waits_) housekeeper_kick_.Raise();
 }
 
 void BlockingSessionImpl::Run(absl::Span<Request* const> requests,
@@ -250,7 +243,7 @@ void BlockingSessionImpl::SleepAsPoller(const Call& self) {
                 absl::ToUnixNanos(session_->NextDeadline())});
   const int64_t left_ns = std::max(until_ns, now) - now;
   const timespec timeout = {left_ns / 1'000'000'000, left_ns % 1'000'000'000};
-  pollfd fds[2] = {{channel_->fd(), POLLIN, 0}, {kick_fd_, POLLIN, 0}};
+  pollfd fds[2] = {{channel_->fd(), POLLIN, 0}, {kick_.fd(), POLLIN, 0}};
   poller_sleeps_ = true;
   engine_.Unlock();
   // Whoever pushed before the unlock, and could not have the engine, is found
@@ -258,10 +251,7 @@ void BlockingSessionImpl::SleepAsPoller(const Call& self) {
   if (submissions_.empty()) ppoll(fds, 2, &timeout, nullptr);
   engine_.Lock();
   poller_sleeps_ = false;
-  if (fds[1].revents != 0) {
-    uint64_t count;
-    [[maybe_unused]] const ssize_t n = read(kick_fd_, &count, sizeof(count));
-  }
+  if (fds[1].revents != 0) kick_.Clear();
 }
 
 bool BlockingSessionImpl::WaitForTurn(Call* self, bool left) {

@@ -4,8 +4,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -25,16 +23,6 @@ constexpr absl::Duration kCloseTimeout = absl::Seconds(5);
 constexpr absl::Duration kLookInterval = absl::Milliseconds(200);
 // How long he sleeps with the role, which a call may take without a word.
 constexpr absl::Duration kRoleInterval = absl::Seconds(1);
-
-void Signal(int fd) {
-  const uint64_t one = 1;
-  [[maybe_unused]] const ssize_t n = write(fd, &one, sizeof(one));
-}
-
-void Clear(int fd) {
-  uint64_t count;
-  [[maybe_unused]] const ssize_t n = read(fd, &count, sizeof(count));
-}
 
 int Milliseconds(absl::Duration d) {
   return static_cast<int>(absl::ToInt64Milliseconds(
@@ -57,24 +45,13 @@ BlockingSessionImpl::BlockingSessionImpl(fabric::Fabric* fabric,
     : fabric_(fabric), options_(std::move(options)) {}
 
 absl::Status BlockingSessionImpl::Connect() {
-  kick_fd_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-  housekeeper_kick_fd_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-  housekeeper_epoll_fd_ = epoll_create1(EPOLL_CLOEXEC);
-  if (kick_fd_ < 0 || housekeeper_kick_fd_ < 0 || housekeeper_epoll_fd_ < 0) {
-    return ErrnoError(errno, "eventfd or epoll for a session");
-  }
+  RTRS_ASSIGN_OR_RETURN(kick_, EventFd::Create());
+  RTRS_ASSIGN_OR_RETURN(housekeeper_kick_, EventFd::Create());
+  RTRS_ASSIGN_OR_RETURN(housekeeper_epoll_, EpollFd::Create());
   RTRS_ASSIGN_OR_RETURN(channel_, fabric_->CreateEventChannel());
-  epoll_event kicks{};
-  kicks.events = EPOLLIN;
-  kicks.data.fd = housekeeper_kick_fd_;
-  epoll_event channel{};
-  channel.data.fd = channel_->fd();
-  if (epoll_ctl(housekeeper_epoll_fd_, EPOLL_CTL_ADD, housekeeper_kick_fd_,
-                &kicks) != 0 ||
-      epoll_ctl(housekeeper_epoll_fd_, EPOLL_CTL_ADD, channel_->fd(),
-                &channel) != 0) {
-    return ErrnoError(errno, "epoll_ctl for a session");
-  }
+  RTRS_RETURN_IF_ERROR(
+      housekeeper_epoll_.Watch(housekeeper_kick_.fd(), EPOLLIN));
+  RTRS_RETURN_IF_ERROR(housekeeper_epoll_.Watch(channel_->fd(), 0));
   session_ = Session::Create(fabric_, channel_.get(), Clock::System(),
                              Random::System(), options_, this);
   session_->Start();
@@ -91,7 +68,7 @@ absl::Status BlockingSessionImpl::Connect() {
 BlockingSessionImpl::~BlockingSessionImpl() {
   stopping_ = true;
   if (housekeeper_.joinable()) {
-    Signal(housekeeper_kick_fd_);
+    housekeeper_kick_.Raise();
     housekeeper_.join();
   }
   engine_.Lock();
@@ -105,9 +82,6 @@ BlockingSessionImpl::~BlockingSessionImpl() {
   }
   engine_.Unlock();
   channel_.reset();
-  for (int fd : {kick_fd_, housekeeper_kick_fd_, housekeeper_epoll_fd_}) {
-    if (fd >= 0) close(fd);
-  }
 }
 
 // While no other thread is near: moves the session until `done`.
@@ -163,8 +137,8 @@ absl::Status BlockingSessionImpl::ChangePath(PathChange change,
   ReleaseEngine(&wake);
   WakeAll(&wake);
   // Whoever sleeps does not know of the new deadlines.
-  Signal(kick_fd_);
-  Signal(housekeeper_kick_fd_);
+  kick_.Raise();
+  housekeeper_kick_.Raise();
   return status;
 }
 
@@ -181,7 +155,7 @@ void BlockingSessionImpl::WatchChannel(bool on) {
   epoll_event event{};
   event.events = on ? EPOLLIN : 0u;
   event.data.fd = channel_->fd();
-  epoll_ctl(housekeeper_epoll_fd_, EPOLL_CTL_MOD, channel_->fd(), &event);
+  epoll_ctl(housekeeper_epoll_.fd(), EPOLL_CTL_MOD, channel_->fd(), &event);
 }
 
 bool BlockingSessionImpl::HousekeeperPolls(uint64_t* seen_calls) {
@@ -227,10 +201,10 @@ void BlockingSessionImpl::Housekeep() {
     }
     epoll_event events[2];
     const int n =
-        epoll_wait(housekeeper_epoll_fd_, events, 2, Milliseconds(timeout));
+        epoll_wait(housekeeper_epoll_.fd(), events, 2, Milliseconds(timeout));
     for (int i = 0; i < n; ++i) {
-      if (events[i].data.fd == housekeeper_kick_fd_) {
-        Clear(housekeeper_kick_fd_);
+      if (events[i].data.fd == housekeeper_kick_.fd()) {
+        housekeeper_kick_.Clear();
       }
     }
   }

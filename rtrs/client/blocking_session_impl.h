@@ -23,6 +23,8 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "rtrs/base/epoll_fd.h"
+#include "rtrs/base/event_fd.h"
 #include "rtrs/base/mutex.h"
 #include "rtrs/base/wakeup_cost.h"
 #include "rtrs/client/blocking_session.h"
@@ -177,9 +179,9 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
   Call* last_sleeper_ ABSL_GUARDED_BY(role_mu_) = nullptr;
   std::atomic<bool> poller_sleeps_{false};  // a call, on the descriptor
 
-  int kick_fd_ = -1;  // wakes the call that sleeps as poller
-  int housekeeper_kick_fd_ = -1;
-  int housekeeper_epoll_fd_ = -1;  // his kicks, and the channel if watching_
+  EventFd kick_;  // wakes the call that sleeps as poller
+  EventFd housekeeper_kick_;
+  EpollFd housekeeper_epoll_;  // his kicks, and the channel if watching_
   std::atomic<bool> stopping_{false};
   std::thread housekeeper_;
 };

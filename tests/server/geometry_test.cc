@@ -27,7 +27,7 @@ namespace {
 class GeometryTest : public testing::Test {
  protected:
   int OpenFile(const std::string& name, size_t size) {
-    fd_ = UniqueFd(open(dir_.MakeFile(name, size).c_str(), O_RDWR));
+    fd_ = rtrs::UniqueFd(open(dir_.MakeFile(name, size).c_str(), O_RDWR));
     return fd_.get();
   }
   void Sysfs(const std::string& name, const std::string& value) {
@@ -38,7 +38,7 @@ class GeometryTest : public testing::Test {
   }
 
   TempDir dir_;
-  UniqueFd fd_;
+  rtrs::UniqueFd fd_;
 };
 
 TEST_F(GeometryTest, FileInBlocksOf512) {
@@ -63,7 +63,7 @@ TEST_F(GeometryTest, ProbingForHolesChangesNothing) {
 
 TEST_F(GeometryTest, TmpfsIsMemory) {
   TempDir shm("/dev/shm");
-  const UniqueFd fd(open(shm.MakeFile("disk", 4096).c_str(), O_RDWR));
+  const rtrs::UniqueFd fd(open(shm.MakeFile("disk", 4096).c_str(), O_RDWR));
   auto g = FileGeometry(fd.get(), true);
   ASSERT_TRUE(g.ok()) << g.status();
   EXPECT_TRUE(g->memory_backed);
@@ -253,7 +253,7 @@ TEST_F(GeometryTest, MountedDeviceIsInUse) {
       << "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
       << "23 1 8:17 / /srv/data rw,relatime shared:2 - xfs /dev/sdb1 rw\n";
   OpenedExport opened;
-  opened.fd = UniqueFd(open(dir_.MakeFile("disk", 512).c_str(), O_RDWR));
+  opened.fd = rtrs::UniqueFd(open(dir_.MakeFile("disk", 512).c_str(), O_RDWR));
   opened.block_device = true;
   opened.st.st_rdev = makedev(8, 17);
   EXPECT_EQ(UseOf(opened, dir_.File("proc"), "/sys"), "mounted on /srv/data");
@@ -266,7 +266,7 @@ TEST_F(GeometryTest, FileBehindALoopDeviceIsInUse) {
   Sysfs("block/loop3/loop/backing_file", path);
   Sysfs("block/sda/size", "1");
   OpenedExport opened;
-  opened.fd = UniqueFd(open(path.c_str(), O_RDWR));
+  opened.fd = rtrs::UniqueFd(open(path.c_str(), O_RDWR));
   ASSERT_EQ(fstat(opened.fd.get(), &opened.st), 0);
   EXPECT_EQ(UseOf(opened, "/proc", dir_.File("sys")), "attached to loop3");
   opened.st.st_ino++;

@@ -1,8 +1,6 @@
 #include "rtrs/fabric/softiwarp/memory_transport.h"
 
 #include <errno.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -13,6 +11,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "rtrs/base/errno_status.h"
+#include "rtrs/base/event_fd.h"
+#include "rtrs/base/status_macros.h"
 
 namespace rtrs::fabric {
 namespace {
@@ -35,10 +35,9 @@ namespace {
 
 class MemoryPoller : public Poller {
  public:
-  MemoryPoller() : fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {}
+  explicit MemoryPoller(EventFd event) : event_(std::move(event)) {}
   ~MemoryPoller() override {
     for (const Entry& entry : entries_) entry.end->poller = nullptr;
-    close(fd_);
   }
 
   absl::Status Add(Pollable* what, uint32_t interest, void* tag) override {
@@ -64,8 +63,7 @@ class MemoryPoller : public Poller {
   }
 
   int Poll(absl::Span<Ready> out) override {
-    uint64_t count;
-    (void)!read(fd_, &count, sizeof(count));
+    event_.Clear();
     size_t stored = 0;
     // Starts each time one further, so that none starves when `out` is short.
     const size_t first = entries_.empty() ? 0 : turn_++ % entries_.size();
@@ -76,11 +74,8 @@ class MemoryPoller : public Poller {
     }
     return static_cast<int>(stored);
   }
-  int fd() const override { return fd_; }
-  void Wake() override {
-    const uint64_t one = 1;
-    (void)!write(fd_, &one, sizeof(one));
-  }
+  int fd() const override { return event_.fd(); }
+  void Wake() override { event_.Raise(); }
 
  private:
   struct Entry {
@@ -88,7 +83,7 @@ class MemoryPoller : public Poller {
     uint32_t interest;
     void* tag;
   };
-  int fd_;
+  const EventFd event_;
   size_t turn_ = 0;
   std::vector<Entry> entries_;
 };
@@ -276,7 +271,8 @@ absl::StatusOr<std::unique_ptr<StreamListener>> MemoryTransport::Listen(
 }
 
 absl::StatusOr<std::unique_ptr<Poller>> MemoryTransport::CreatePoller() {
-  return std::make_unique<MemoryPoller>();
+  RTRS_ASSIGN_OR_RETURN(EventFd event, EventFd::Create());
+  return std::make_unique<MemoryPoller>(std::move(event));
 }
 
 }  // namespace rtrs::fabric

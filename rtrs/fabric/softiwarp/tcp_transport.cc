@@ -4,7 +4,6 @@
 #include <ifaddrs.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -15,7 +14,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "rtrs/base/epoll_fd.h"
 #include "rtrs/base/errno_status.h"
+#include "rtrs/base/event_fd.h"
 #include "rtrs/base/status_macros.h"
 
 namespace rtrs::fabric {
@@ -195,12 +196,9 @@ int FdOf(Pollable* what) {
 
 class EpollPoller : public Poller {
  public:
-  EpollPoller(int epoll_fd, int wake_fd) : fd_(epoll_fd), wake_fd_(wake_fd) {
-    Control(EPOLL_CTL_ADD, wake_fd_, kReadable, nullptr);
-  }
-  ~EpollPoller() override {
-    close(wake_fd_);
-    close(fd_);
+  EpollPoller(EpollFd epoll, EventFd wake)
+      : epoll_(std::move(epoll)), wake_(std::move(wake)) {
+    Control(EPOLL_CTL_ADD, wake_.fd(), kReadable, nullptr);
   }
 
   absl::Status Add(Pollable* what, uint32_t interest, void* tag) override {
@@ -219,13 +217,12 @@ class EpollPoller : public Poller {
   int Poll(absl::Span<Ready> out) override {
     std::array<epoll_event, 64> events;
     const int want = static_cast<int>(std::min(out.size(), events.size()));
-    const int n = epoll_wait(fd_, events.data(), want, 0);
+    const int n = epoll_wait(epoll_.fd(), events.data(), want, 0);
     int stored = 0;
     for (int i = 0; i < n; ++i) {
       const epoll_event& event = events[static_cast<size_t>(i)];
       if (event.data.ptr == nullptr) {
-        uint64_t count;
-        (void)!read(wake_fd_, &count, sizeof(count));
+        wake_.Clear();
         continue;
       }
       uint32_t interest = 0;
@@ -237,11 +234,8 @@ class EpollPoller : public Poller {
     }
     return stored;
   }
-  int fd() const override { return fd_; }
-  void Wake() override {
-    const uint64_t one = 1;
-    (void)!write(wake_fd_, &one, sizeof(one));
-  }
+  int fd() const override { return epoll_.fd(); }
+  void Wake() override { wake_.Raise(); }
 
  private:
   int Control(int operation, int fd, uint32_t interest, void* tag) const {
@@ -249,11 +243,11 @@ class EpollPoller : public Poller {
     if (interest & kReadable) event.events |= EPOLLIN;
     if (interest & kWritable) event.events |= EPOLLOUT;
     event.data.ptr = tag;
-    return epoll_ctl(fd_, operation, fd, &event);
+    return epoll_ctl(epoll_.fd(), operation, fd, &event);
   }
 
-  int fd_;
-  int wake_fd_;
+  const EpollFd epoll_;
+  const EventFd wake_;
 };
 
 class TcpTransport : public Transport {
@@ -301,15 +295,9 @@ class TcpTransport : public Transport {
   }
 
   absl::StatusOr<std::unique_ptr<Poller>> CreatePoller() override {
-    const int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (epoll_fd < 0) return ErrnoError(errno, "epoll_create1");
-    const int wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (wake_fd < 0) {
-      const int error = errno;
-      close(epoll_fd);
-      return ErrnoError(error, "eventfd");
-    }
-    return std::make_unique<EpollPoller>(epoll_fd, wake_fd);
+    RTRS_ASSIGN_OR_RETURN(EpollFd epoll, EpollFd::Create());
+    RTRS_ASSIGN_OR_RETURN(EventFd wake, EventFd::Create());
+    return std::make_unique<EpollPoller>(std::move(epoll), std::move(wake));
   }
 };
 

@@ -2,8 +2,6 @@
 
 #include <errno.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -17,17 +15,7 @@
 #include "rtrs/fabric/softroce/queue_pair.h"
 
 namespace rtrs::softroce {
-namespace {
-
-void WatchFd(int epoll_fd, int fd) {
-  epoll_event event{};
-  event.events = EPOLLIN;
-  if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
-    RTRS_LOG(err, "softroce: epoll_ctl: {}", std::strerror(errno));
-  }
-}
-
-}  // namespace
+namespace {}  // namespace
 
 RoceCq::~RoceCq() {
   MutexLock lock(channel_->host()->mutex());
@@ -52,13 +40,12 @@ bool RoceCq::Push(const fabric::WorkCompletion& wc, uint32_t* slots,
 void RoceCq::Forget(const fabric::QueuePair* qp) { ring_.Forget(qp); }
 
 Channel::Channel(Host* host, fabric::RegionTable* regions,
-                 const SoftroceOptions& options, int epoll_fd, int wake_fd)
+                 const SoftroceOptions& options, EpollFd epoll, EventFd wake)
     : host_(host),
       regions_(regions),
       options_(options),
-      epoll_fd_(epoll_fd),
-      wake_fd_(wake_fd) {
-  WatchFd(epoll_fd_, wake_fd_);
+      epoll_(std::move(epoll)),
+      wake_(std::move(wake)) {
   MutexLock lock(host_->mutex());
   host_->AddChannel(this);
 }
@@ -72,12 +59,8 @@ Channel::~Channel() {
   }
   // Requests that nobody took are rejected, which needs the mutex.
   unheard.clear();
-  {
-    MutexLock lock(host_->mutex());
-    host_->RemoveChannel(this);
-  }
-  close(wake_fd_);
-  close(epoll_fd_);
+  MutexLock lock(host_->mutex());
+  host_->RemoveChannel(this);
 }
 
 absl::StatusOr<std::unique_ptr<fabric::CompletionQueue>> Channel::CreateCq(
@@ -176,7 +159,9 @@ absl::Time Channel::NextDeadline() const {
 }
 
 void Channel::Watch(Engine* engine) {
-  if (engine->socket()->fd() >= 0) WatchFd(epoll_fd_, engine->socket()->fd());
+  if (engine->socket()->fd() < 0) return;
+  const absl::Status status = epoll_.Watch(engine->socket()->fd(), EPOLLIN);
+  if (!status.ok()) RTRS_LOG(err, "softroce: {}", status);
 }
 
 void Channel::PushEvent(fabric::CmEvent event) {
@@ -189,12 +174,11 @@ void Channel::NoteWork() {
   work_ = true;
   if (!armed_ || kicked_) return;
   kicked_ = true;
-  eventfd_write(wake_fd_, 1);
+  wake_.Raise();
 }
 
 void Channel::Unkick() {
-  eventfd_t count;
-  (void)eventfd_read(wake_fd_, &count);
+  wake_.Clear();
   kicked_ = false;
 }
 

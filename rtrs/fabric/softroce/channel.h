@@ -17,6 +17,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "rtrs/base/epoll_fd.h"
+#include "rtrs/base/event_fd.h"
 #include "rtrs/fabric/completion_queue.h"
 #include "rtrs/fabric/fabric.h"
 #include "rtrs/fabric/region_table.h"
@@ -52,7 +54,7 @@ class Channel : public fabric::EventChannel {
  public:
   // Both descriptors belong to it from now on.
   Channel(Host* host, fabric::RegionTable* regions,
-          const SoftroceOptions& options, int epoll_fd, int wake_fd);
+          const SoftroceOptions& options, EpollFd epoll, EventFd wake);
   ~Channel() override;
 
   absl::StatusOr<std::unique_ptr<fabric::CompletionQueue>> CreateCq(
@@ -64,7 +66,7 @@ class Channel : public fabric::EventChannel {
   bool Progress() override;
   void Flush() override;
   bool NextEvent(fabric::CmEvent* event) override;
-  int fd() const override { return epoll_fd_; }
+  int fd() const override { return epoll_.fd(); }
   bool Arm() override;
   absl::Time NextDeadline() const override;
 
@@ -83,14 +85,14 @@ class Channel : public fabric::EventChannel {
 
  private:
   bool RunTimers(absl::Time now);
-  // Empties the eventfd.
+  // Clears wake_.
   void Unkick();
 
   Host* const host_;
   fabric::RegionTable* const regions_;
   const SoftroceOptions options_;
-  const int epoll_fd_;
-  const int wake_fd_;
+  const EpollFd epoll_;
+  const EventFd wake_;
   std::deque<fabric::CmEvent> events_;
   std::atomic<bool> has_events_{false};
   // The number makes the order of equal times repeatable.
@@ -100,7 +102,7 @@ class Channel : public fabric::EventChannel {
   std::vector<Qp*> dirty_;
   bool work_ = false;    // something came since the last Progress
   bool armed_ = false;   // its thread may be asleep
-  bool kicked_ = false;  // the eventfd is readable
+  bool kicked_ = false;  // wake_ is raised
 };
 
 }  // namespace rtrs::softroce

@@ -1,13 +1,13 @@
 #include "rtrs/fabric/softroce/softroce.h"
 
-#include <errno.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <atomic>
+#include <utility>
 
-#include "rtrs/base/errno_status.h"
+#include "rtrs/base/epoll_fd.h"
+#include "rtrs/base/event_fd.h"
+#include "rtrs/base/status_macros.h"
 #include "rtrs/fabric/protection_domain.h"
 #include "rtrs/fabric/region_table.h"
 #include "rtrs/fabric/softroce/channel.h"
@@ -39,16 +39,11 @@ class SoftroceFabric : public fabric::Fabric {
 
   absl::StatusOr<std::unique_ptr<fabric::EventChannel>> CreateEventChannel()
       override {
-    const int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (epoll_fd < 0) return ErrnoError(errno, "epoll_create1");
-    const int wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (wake_fd < 0) {
-      const int error = errno;
-      close(epoll_fd);
-      return ErrnoError(error, "eventfd");
-    }
-    return std::make_unique<Channel>(host_, &regions_, options_, epoll_fd,
-                                     wake_fd);
+    RTRS_ASSIGN_OR_RETURN(EpollFd epoll, EpollFd::Create());
+    RTRS_ASSIGN_OR_RETURN(EventFd wake, EventFd::Create());
+    RTRS_RETURN_IF_ERROR(epoll.Watch(wake.fd(), EPOLLIN));
+    return std::make_unique<Channel>(host_, &regions_, options_,
+                                     std::move(epoll), std::move(wake));
   }
 
  private:

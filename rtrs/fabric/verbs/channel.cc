@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -50,32 +48,19 @@ absl::Status VerbsChannel::Open() {
   if (completion_channel_ == nullptr) {
     return ErrnoError(errno, "ibv_create_comp_channel");
   }
-  wake_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-  epoll_ = epoll_create1(EPOLL_CLOEXEC);
-  if (wake_ < 0 || epoll_ < 0) return ErrnoError(errno, "epoll or eventfd");
+  RTRS_ASSIGN_OR_RETURN(wake_, EventFd::Create());
+  RTRS_ASSIGN_OR_RETURN(epoll_, EpollFd::Create());
   RTRS_RETURN_IF_ERROR(SetNonBlocking(cm_channel_->fd));
   RTRS_RETURN_IF_ERROR(SetNonBlocking(completion_channel_->fd));
   for (const int fd : {cm_channel_->fd, completion_channel_->fd,
-                       fabric_->context()->async_fd, wake_}) {
-    RTRS_RETURN_IF_ERROR(Watch(fd));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status VerbsChannel::Watch(int fd) {
-  epoll_event event{};
-  event.events = EPOLLIN;
-  event.data.fd = fd;
-  if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0) {
-    return ErrnoError(errno, "epoll_ctl");
+                       fabric_->context()->async_fd, wake_.fd()}) {
+    RTRS_RETURN_IF_ERROR(epoll_.Watch(fd, EPOLLIN));
   }
   return absl::OkStatus();
 }
 
 VerbsChannel::~VerbsChannel() {
   events_.clear();  // destroys connect requests, which use the channel
-  if (epoll_ >= 0) close(epoll_);
-  if (wake_ >= 0) close(wake_);
   if (completion_channel_ != nullptr) {
     ibv_destroy_comp_channel(completion_channel_);
   }
@@ -123,8 +108,7 @@ void VerbsChannel::PostAsync(uint32_t qp_num, ibv_event_type event) {
     rtrs::MutexLock lock(&inbox_mutex_);
     inbox_.emplace_back(qp_num, event);
   }
-  const uint64_t one = 1;
-  [[maybe_unused]] const ssize_t n = write(wake_, &one, sizeof(one));
+  wake_.Raise();
 }
 
 bool VerbsChannel::Progress() {
@@ -150,7 +134,7 @@ bool VerbsChannel::Progress() {
 
 bool VerbsChannel::PollDescriptors() {
   std::array<epoll_event, 4> ready;
-  const int n = epoll_wait(epoll_, ready.data(), ready.size(), 0);
+  const int n = epoll_wait(epoll_.fd(), ready.data(), ready.size(), 0);
   bool busy = false;
   for (int i = 0; i < n; ++i) {
     const int fd = ready[static_cast<size_t>(i)].data.fd;
@@ -158,7 +142,7 @@ bool VerbsChannel::PollDescriptors() {
       busy |= DrainCmEvents();
     } else if (fd == completion_channel_->fd) {
       busy |= DrainCompletionEvents();
-    } else if (fd == wake_) {
+    } else if (fd == wake_.fd()) {
       busy |= DrainAsync();
     } else {
       fabric_->HandleAsyncEvents();
@@ -181,8 +165,7 @@ bool VerbsChannel::DrainCompletionEvents() {
 }
 
 bool VerbsChannel::DrainAsync() {
-  uint64_t count = 0;
-  [[maybe_unused]] const ssize_t n = read(wake_, &count, sizeof(count));
+  wake_.Clear();
   std::vector<std::pair<uint32_t, ibv_event_type>> inbox;
   {
     rtrs::MutexLock lock(&inbox_mutex_);

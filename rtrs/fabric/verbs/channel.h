@@ -22,6 +22,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "rtrs/base/epoll_fd.h"
+#include "rtrs/base/event_fd.h"
 #include "rtrs/base/mutex.h"
 #include "rtrs/fabric/fabric.h"
 #include "rtrs/fabric/verbs/cm_id.h"
@@ -46,7 +48,7 @@ class VerbsChannel : public EventChannel {
   bool Progress() override;
   void Flush() override;
   bool NextEvent(CmEvent* event) override;
-  int fd() const override { return epoll_; }
+  int fd() const override { return epoll_.fd(); }
   bool Arm() override;
   absl::Time NextDeadline() const override;
 
@@ -74,7 +76,6 @@ class VerbsChannel : public EventChannel {
  private:
   explicit VerbsChannel(VerbsFabric* fabric) : fabric_(fabric) {}
   absl::Status Open();
-  absl::Status Watch(int fd);
   bool PollDescriptors();
   bool DrainCompletionEvents();
   bool DrainCmEvents();
@@ -83,8 +84,8 @@ class VerbsChannel : public EventChannel {
   VerbsFabric* const fabric_;
   rdma_event_channel* cm_channel_ = nullptr;
   ibv_comp_channel* completion_channel_ = nullptr;
-  int wake_ = -1;
-  int epoll_ = -1;
+  EventFd wake_;
+  EpollFd epoll_;
 
   std::deque<CmEvent> events_;
   absl::flat_hash_map<uint32_t, VerbsQueuePair*> queue_pairs_;

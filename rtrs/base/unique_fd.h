@@ -1,12 +1,12 @@
 // Owns a file descriptor.
-#ifndef SERVER_UNIQUE_FD_H_
-#define SERVER_UNIQUE_FD_H_
+#ifndef RTRS_BASE_UNIQUE_FD_H_
+#define RTRS_BASE_UNIQUE_FD_H_
 
 #include <unistd.h>
 
 #include <utility>
 
-namespace rnbd::server {
+namespace rtrs {
 
 class UniqueFd {
  public:
@@ -34,6 +34,6 @@ class UniqueFd {
   int fd_ = -1;
 };
 
-}  // namespace rnbd::server
+}  // namespace rtrs
 
-#endif  // SERVER_UNIQUE_FD_H_
+#endif  // RTRS_BASE_UNIQUE_FD_H_
