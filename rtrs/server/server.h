@@ -117,6 +117,8 @@ class Worker {
   virtual void AddHook(WorkerHook* hook) = 0;
   // One round without blocking; true if anything happened.
   virtual bool Progress() = 0;
+  // Taken from completion queues by all rounds so far.
+  virtual uint64_t completions() const = 0;
   // Sleeping: fd() is readable when there is work, if Arm returned true.
   virtual int fd() const = 0;
   virtual bool Arm() = 0;

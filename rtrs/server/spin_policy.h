@@ -3,6 +3,8 @@
 // Waking a core that went idle costs 35-40 us on virtual machines, more than a
 // small request takes: polling through a short gap saves it. Polling through a
 // long one only takes the core away from others, so the recent gaps decide.
+// Where many requests come at once they share a wake-up, and polling would only
+// make them come one by one: the larger the batches, the shorter the gaps.
 // Between two looks the poller yields. Threads that work for us (the client on
 // the same machine) give the core back within microseconds; one that computes
 // keeps it for milliseconds, and then sleeping is better, since the scheduler
@@ -25,14 +27,19 @@ class SpinPolicy {
   // Added to twice the mean of the gaps.
   static constexpr int64_t kSlack = 12'500;
 
+  // A batch is what comes between two times without work. Larger ones divide
+  // the limit.
+  static constexpr int64_t kSmallBatch = 2;
+
   // Never polls longer than `limit_ns` without work; 0: never polls.
   explicit SpinPolicy(int64_t limit_ns) : limit_(limit_ns), gap_(limit_ns) {}
 
   // A yield that takes longer gives the core to a thread that computes.
   int64_t long_yield() const { return 2 * limit_; }
 
-  // There was work.
-  void OnWork(int64_t now) {
+  // There was work, with that many completions.
+  void OnWork(int64_t now, uint64_t completions) {
+    work_ += static_cast<int64_t>(completions);
     if (idle_since_ < 0) return;
     // A long gap counts as four limits: a few short ones outweigh it again.
     const int64_t gap = std::min(now - idle_since_, 4 * limit_);
@@ -42,9 +49,15 @@ class SpinPolicy {
 
   // There was none: true if it pays to yield and look again.
   bool KeepPolling(int64_t now) {
-    if (idle_since_ < 0) idle_since_ = now;
-    if (gap_ >= limit_ || now < paused_until_) return false;
-    return now - idle_since_ < std::min(limit_, 2 * gap_ + kSlack);
+    if (idle_since_ < 0) {
+      idle_since_ = now;
+      batch_ += (kScale * work_ - batch_) / 4;
+      work_ = 0;
+    }
+    const int64_t limit =
+        limit_ * kScale * kSmallBatch / std::max(batch_, kScale * kSmallBatch);
+    if (gap_ >= limit || now < paused_until_) return false;
+    return now - idle_since_ < std::min(limit, 2 * gap_ + kSlack);
   }
 
   // The core was given away from `before` to `now`.
@@ -58,8 +71,12 @@ class SpinPolicy {
   }
 
  private:
+  static constexpr int64_t kScale = 256;
+
   const int64_t limit_;
-  int64_t gap_;  // moving average
+  int64_t gap_;        // moving average
+  int64_t batch_ = 0;  // moving average, in parts of kScale
+  int64_t work_ = 0;   // completions since there was none
   int64_t idle_since_ = -1;
   int64_t pause_ = 0;
   int64_t paused_until_ = 0;

@@ -1,16 +1,12 @@
 #include "rtrs/server/worker.h"
 
-#include <errno.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <utility>
 
 #include "absl/memory/memory.h"
-#include "rtrs/base/errno_status.h"
 #include "rtrs/base/log.h"
 #include "rtrs/base/status_macros.h"
 #include "rtrs/server/connection.h"
@@ -23,15 +19,6 @@ namespace {
 // call, but the first does not wait for too many others.
 constexpr size_t kPollBatch = 64;
 
-absl::Status Watch(int epoll_fd, int fd) {
-  epoll_event event = {};
-  event.events = EPOLLIN;
-  if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
-    return ErrnoError(errno, "epoll_ctl for a worker");
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<WorkerImpl>> WorkerImpl::Create(
@@ -42,23 +29,15 @@ absl::StatusOr<std::unique_ptr<WorkerImpl>> WorkerImpl::Create(
 }
 
 absl::Status WorkerImpl::Init(const std::vector<fabric::Fabric*>& fabrics) {
-  epoll_fd_ = epoll_create1(EPOLL_CLOEXEC);
-  event_fd_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-  if (epoll_fd_ < 0 || event_fd_ < 0) {
-    return ErrnoError(errno, "epoll_create1 or eventfd for a worker");
-  }
-  RTRS_RETURN_IF_ERROR(Watch(epoll_fd_, event_fd_));
+  RTRS_ASSIGN_OR_RETURN(epoll_, EpollFd::Create());
+  RTRS_ASSIGN_OR_RETURN(event_, EventFd::Create());
+  RTRS_RETURN_IF_ERROR(epoll_.Watch(event_.fd(), EPOLLIN));
   for (fabric::Fabric* fabric : fabrics) {
     RTRS_ASSIGN_OR_RETURN(auto port, Port::Create(fabric));
-    RTRS_RETURN_IF_ERROR(Watch(epoll_fd_, port->channel()->fd()));
+    RTRS_RETURN_IF_ERROR(epoll_.Watch(port->channel()->fd(), EPOLLIN));
     ports_.push_back(std::move(port));
   }
   return absl::OkStatus();
-}
-
-WorkerImpl::~WorkerImpl() {
-  if (event_fd_ >= 0) close(event_fd_);
-  if (epoll_fd_ >= 0) close(epoll_fd_);
 }
 
 void WorkerImpl::Post(std::function<void()> task) { PostTask(std::move(task)); }
@@ -68,16 +47,14 @@ void WorkerImpl::PostTask(absl::AnyInvocable<void()> task) {
   tasks_.push_back(std::move(task));
   has_tasks_.store(true, std::memory_order_release);
   if (!std::exchange(armed_, false)) return;
-  // Written under the lock, so that RunTasks finds it there to read back.
-  // Cannot fail: the counter is far from its maximum.
-  event_written_ = true;
-  const uint64_t one = 1;
-  [[maybe_unused]] const ssize_t n = write(event_fd_, &one, sizeof(one));
+  // Raised under the lock, so that RunTasks finds it there to read back.
+  event_raised_ = true;
+  event_.Raise();
 }
 
 void WorkerImpl::AddHook(WorkerHook* hook) {
   hooks_.push_back(hook);
-  if (absl::Status status = Watch(epoll_fd_, hook->fd()); !status.ok()) {
+  if (absl::Status status = epoll_.Watch(hook->fd(), EPOLLIN); !status.ok()) {
     RTRS_LOG(critical, "worker {}: cannot watch an I/O engine: {}", index_,
              status);
   }
@@ -86,18 +63,15 @@ void WorkerImpl::AddHook(WorkerHook* hook) {
 bool WorkerImpl::RunTasks() {
   if (!has_tasks_.load(std::memory_order_acquire)) return false;
   std::vector<absl::AnyInvocable<void()>> tasks;
-  bool written = false;
+  bool raised = false;
   {
     MutexLock lock(&mutex_);
     tasks.swap(tasks_);
     has_tasks_.store(false, std::memory_order_relaxed);
     armed_ = false;
-    written = std::exchange(event_written_, false);
+    raised = std::exchange(event_raised_, false);
   }
-  if (written) {
-    uint64_t count;
-    [[maybe_unused]] const ssize_t n = read(event_fd_, &count, sizeof(count));
-  }
+  if (raised) event_.Clear();
   for (auto& task : tasks) task();
   return !tasks.empty();
 }
@@ -118,6 +92,7 @@ bool WorkerImpl::PollPort(size_t index) {
   for (size_t i = 0; i < port->cqs().size(); ++i) {
     const int n = port->cqs()[i]->queue->Poll(absl::MakeSpan(completions));
     busy |= n > 0;
+    completions_ += static_cast<uint64_t>(n);
     for (int k = 0; k < n; ++k) {
       static_cast<Connection*>(completions[k].qp->context())
           ->HandleCompletion(completions[k]);

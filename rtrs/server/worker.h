@@ -17,6 +17,8 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "rtrs/base/clock.h"
+#include "rtrs/base/epoll_fd.h"
+#include "rtrs/base/event_fd.h"
 #include "rtrs/base/mutex.h"
 #include "rtrs/fabric/fabric.h"
 #include "rtrs/server/port.h"
@@ -31,14 +33,14 @@ class WorkerImpl final : public Worker {
  public:
   static absl::StatusOr<std::unique_ptr<WorkerImpl>> Create(
       int index, const std::vector<fabric::Fabric*>& fabrics, Clock* clock);
-  ~WorkerImpl();
 
   // Worker:
   int index() const override { return index_; }
   void Post(std::function<void()> task) override;
   void AddHook(WorkerHook* hook) override;
   bool Progress() override;
-  int fd() const override { return epoll_fd_; }
+  uint64_t completions() const override { return completions_; }
+  int fd() const override { return epoll_.fd(); }
   bool Arm() override;
   absl::Time NextDeadline() const override;
 
@@ -70,20 +72,21 @@ class WorkerImpl final : public Worker {
 
   const int index_;
   Clock* const clock_;
-  int epoll_fd_ = -1;
-  int event_fd_ = -1;
+  EpollFd epoll_;
+  EventFd event_;
   std::vector<std::unique_ptr<Port>> ports_;  // by fabric
   std::vector<WorkerHook*> hooks_;
   Control* control_ = nullptr;
   std::vector<Leaving> leaving_;
   std::vector<Connection*> reapable_;
+  uint64_t completions_ = 0;
 
   std::atomic<bool> has_tasks_{false};
   Mutex mutex_;
   std::vector<absl::AnyInvocable<void()>> tasks_ ABSL_GUARDED_BY(mutex_);
-  // The worker may be asleep: the next task must write event_fd_.
+  // The worker may be asleep: the next task must raise event_.
   bool armed_ ABSL_GUARDED_BY(mutex_) = false;
-  bool event_written_ ABSL_GUARDED_BY(mutex_) = false;
+  bool event_raised_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace rtrs::server

@@ -3,13 +3,13 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <time.h>
 
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
 #include "rtrs/base/clock.h"
+#include "rtrs/base/quiet_thread.h"
 #include "rtrs/base/wakeup_cost.h"
 #include "rtrs/server/spin_policy.h"
 
@@ -36,14 +36,8 @@ absl::Duration WorkerThread::DefaultSpinLimit() {
 
 WorkerThread::WorkerThread(Worker* worker, absl::Duration spin_limit)
     : worker_(worker) {
-  // The new thread inherits the mask: signals are for the program's others.
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread(
+  thread_ = StartQuietThread(
       [this, limit = absl::ToInt64Nanoseconds(spin_limit)] { Run(limit); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 WorkerThread::~WorkerThread() { Stop(); }
@@ -60,8 +54,9 @@ void WorkerThread::Run(int64_t spin_limit_ns) {
                      absl::StrCat("rtrs-worker-", worker_->index()).c_str());
   SpinPolicy policy(spin_limit_ns);
   while (!stop_.load(std::memory_order_acquire)) {
+    const uint64_t before = worker_->completions();
     if (worker_->Progress()) {
-      policy.OnWork(NowNs());
+      policy.OnWork(NowNs(), worker_->completions() - before);
       continue;
     }
     const int64_t now = NowNs();

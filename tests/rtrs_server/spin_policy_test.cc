@@ -7,12 +7,14 @@ namespace {
 
 constexpr int64_t kLimit = 100000;
 
-// Work that comes `gap` after the worker went idle, `times` times.
-int64_t Repeat(SpinPolicy* policy, int64_t now, int64_t gap, int times) {
+// Work of `batch` completions that comes `gap` after the worker went idle,
+// `times` times.
+int64_t Repeat(SpinPolicy* policy, int64_t now, int64_t gap, int times,
+               uint64_t batch = 1) {
   for (int i = 0; i < times; ++i) {
     policy->KeepPolling(now);
     now += gap;
-    policy->OnWork(now);
+    policy->OnWork(now, batch);
   }
   return now;
 }
@@ -50,6 +52,27 @@ TEST(SpinPolicyTest, PollsAgainAfterAFewShortGaps) {
   EXPECT_TRUE(policy.KeepPolling(now));
 }
 
+TEST(SpinPolicyTest, SleepsBetweenLargeBatches) {
+  SpinPolicy policy(kLimit);
+  int64_t now = Repeat(&policy, 0, 20000, 50, 2);
+  EXPECT_TRUE(policy.KeepPolling(now));
+  now = Repeat(&policy, now, 20000, 50, 20);
+  EXPECT_FALSE(policy.KeepPolling(now));
+  now = Repeat(&policy, now, 2000, 50, 20);
+  EXPECT_TRUE(policy.KeepPolling(now));
+}
+
+TEST(SpinPolicyTest, ABatchLastsUntilThereIsNoWork) {
+  SpinPolicy policy(kLimit);
+  int64_t now = 0;
+  for (int i = 0; i < 50; ++i) {
+    policy.KeepPolling(now);
+    now += 20000;
+    for (int k = 0; k < 20; ++k) policy.OnWork(now, 1);
+  }
+  EXPECT_FALSE(policy.KeepPolling(now));
+}
+
 TEST(SpinPolicyTest, NeverPollsWithoutALimit) {
   SpinPolicy policy(0);
   const int64_t now = Repeat(&policy, 0, 1000, 50);
@@ -62,7 +85,7 @@ TEST(SpinPolicyTest, PausesWhenAnotherThreadKeepsTheCore) {
   ASSERT_TRUE(policy.KeepPolling(now));
   policy.OnYield(now, now + 3000000);
   now += 3000000;
-  policy.OnWork(now);
+  policy.OnWork(now, 1);
   EXPECT_FALSE(policy.KeepPolling(now));
   now = Repeat(&policy, now, 20000, 50);
   EXPECT_FALSE(policy.KeepPolling(now));

@@ -27,6 +27,7 @@ class FakeWorker final : public rtrs::server::Worker {
     hooks_.push_back(hook);
   }
   bool Progress() override;
+  uint64_t completions() const override { return 0; }
   int fd() const override { return event_; }
   bool Arm() override;
   absl::Time NextDeadline() const override { return absl::InfiniteFuture(); }
