@@ -266,9 +266,11 @@ bool UringEngine::Progress() {
 }
 
 bool UringEngine::Arm() {
+  // Also when nothing is in flight: what woke the worker is still raised, and
+  // would not let it sleep.
+  event_.Clear();
   if (in_flight_ == 0) return true;
   if (waiting_head_ != nullptr || io_uring_sq_ready(&ring_) != 0) return false;
-  event_.Clear();  // not raised mostly
   io_uring_cq_eventfd_toggle(&ring_, true);
   armed_ = true;
   // The kernel signals what completes from here on; look for what has before.

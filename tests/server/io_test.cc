@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -125,6 +126,19 @@ TEST_P(IoTest, ManyAtOnceAllAnswer) {
   for (auto& request : requests) EXPECT_EQ(server_.Finish(request.get()), 0);
   EXPECT_EQ(Stored(2 * 8192, 8192), std::string(8192, 'C'));
   EXPECT_EQ(Stored(3 * 8192, 8192), std::string(8192, 'a'));
+}
+
+// What woke the worker for the last answer must not wake it for ever.
+TEST_P(IoTest, AWorkerWithoutRequestsSleeps) {
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_EQ(server_.Write(session_, id_, 0, std::string(4096, 'w'), Io::kFua),
+              0);
+    // Once more if a task was posted meanwhile.
+    while (server_.worker().Progress() || !server_.worker().Arm()) {
+    }
+    pollfd fd = {server_.engine()->fd(), POLLIN, 0};
+    ASSERT_EQ(poll(&fd, 1, 0), 0) << "after write " << i;
+  }
 }
 
 TEST_P(IoTest, FlushSucceedsInEitherDirection) {
