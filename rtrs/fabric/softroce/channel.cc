@@ -4,7 +4,6 @@
 #include <sys/epoll.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "rtrs/base/errno_status.h"
 #include "rtrs/base/log.h"
@@ -15,7 +14,6 @@
 #include "rtrs/fabric/softroce/queue_pair.h"
 
 namespace rtrs::softroce {
-namespace {}  // namespace
 
 RoceCq::~RoceCq() {
   MutexLock lock(channel_->host()->mutex());
