@@ -7,6 +7,7 @@
 #ifndef RTRS_CLIENT_PATH_H_
 #define RTRS_CLIENT_PATH_H_
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -179,6 +180,8 @@ class Path {
   // cid 0 has a queue of its own: it exists before the queue depth is known.
   std::unique_ptr<fabric::CompletionQueue> service_cq_;
   std::unique_ptr<fabric::CompletionQueue> io_cq_;
+  // Those of Poll: to clear them in each round takes longer than the round.
+  std::array<fabric::WorkCompletion, 64> polled_;
   std::vector<std::unique_ptr<Connection>> cons_;  // by cid
 };
 

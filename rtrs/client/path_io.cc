@@ -2,7 +2,6 @@
 #include <errno.h>
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,16 +15,15 @@
 namespace rtrs::client {
 
 bool Path::Poll(absl::Time now) {
-  std::array<fabric::WorkCompletion, 64> batch;
   bool any = false;
   for (fabric::CompletionQueue* cq : {io_cq_.get(), service_cq_.get()}) {
     if (cq == nullptr) continue;
     int n;
     do {
-      n = cq->Poll(absl::MakeSpan(batch));
+      n = cq->Poll(absl::MakeSpan(polled_));
       any = any || n > 0;
-      for (int i = 0; i < n; ++i) OnCompletion(batch[i], now);
-    } while (n == static_cast<int>(batch.size()));
+      for (int i = 0; i < n; ++i) OnCompletion(polled_[i], now);
+    } while (n == static_cast<int>(polled_.size()));
   }
   if (absl::Status s = AfterPoll(); !s.ok()) Fail(PathError(spec_, s));
   return any;

@@ -3,7 +3,6 @@
 #include <sys/epoll.h>
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "absl/memory/memory.h"
@@ -13,14 +12,6 @@
 #include "rtrs/server/control.h"
 
 namespace rtrs::server {
-namespace {
-
-// Completions taken from one queue in one round. Many responses share a system
-// call, but the first does not wait for too many others.
-constexpr size_t kPollBatch = 64;
-
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<WorkerImpl>> WorkerImpl::Create(
     int index, const std::vector<fabric::Fabric*>& fabrics, Clock* clock) {
   auto worker = absl::WrapUnique(new WorkerImpl(index, clock));
@@ -88,14 +79,13 @@ bool WorkerImpl::PollPort(size_t index) {
       static_cast<Connection*>(event.qp->context())->HandleEvent(event);
     }
   }
-  std::array<fabric::WorkCompletion, kPollBatch> completions;
   for (size_t i = 0; i < port->cqs().size(); ++i) {
-    const int n = port->cqs()[i]->queue->Poll(absl::MakeSpan(completions));
+    const int n = port->cqs()[i]->queue->Poll(absl::MakeSpan(polled_));
     busy |= n > 0;
     completions_ += static_cast<uint64_t>(n);
     for (int k = 0; k < n; ++k) {
-      static_cast<Connection*>(completions[k].qp->context())
-          ->HandleCompletion(completions[k]);
+      static_cast<Connection*>(polled_[k].qp->context())
+          ->HandleCompletion(polled_[k]);
     }
   }
   return busy;

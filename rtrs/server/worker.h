@@ -7,7 +7,10 @@
 #ifndef RTRS_SERVER_WORKER_H_
 #define RTRS_SERVER_WORKER_H_
 
+#include <array>
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -58,6 +61,10 @@ class WorkerImpl final : public Worker {
   void AddReapable(Connection* connection);
 
  private:
+  // Completions taken from one queue in one round. Many responses share a
+  // system call, but the first does not wait for too many others.
+  static constexpr size_t kPollBatch = 64;
+
   struct Leaving {
     Connection* connection;
     absl::Time deadline;
@@ -80,6 +87,8 @@ class WorkerImpl final : public Worker {
   std::vector<Leaving> leaving_;
   std::vector<Connection*> reapable_;
   uint64_t completions_ = 0;
+  // Those of PollPort: to clear them in each round takes longer than the round.
+  std::array<fabric::WorkCompletion, kPollBatch> polled_;
 
   std::atomic<bool> has_tasks_{false};
   Mutex mutex_;
