@@ -4,8 +4,9 @@
 # Each case is a script of its own with tests/vm/lib.sh around it; afterwards
 # what it left running is killed, and what the kernel logged meanwhile is held
 # against what the kernel alone logs in 01_kernel_to_kernel. What else is expected
-# stands as a pattern in kernel-messages.txt (in every case: rxe on a dummy
-# interface, an orderly detach of /dev/nbd), or in the case ("# kernel: PATTERN").
+# stands as a pattern in kernel-messages.txt (in every case: a guest that is short of
+# time, the first module that is loaded, rxe on a dummy interface, an orderly detach
+# of /dev/nbd), or in the case ("# kernel: PATTERN").
 set -euo pipefail
 here=$1
 build=$2
