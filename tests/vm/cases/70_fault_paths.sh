@@ -3,17 +3,14 @@
 # then both for a minute.
 # limit: 1800
 #
-# The kernel's client gives up requests when no path is left, and says what it
-# loses with each:
+# What the modules report of lost connections and of what goes with them depends on
+# what was under way:
+# kernel: ^(rtrs|rnbd)_(core|client|server) LN: 
 # kernel: ^I/O error, dev rnbdN
 # kernel: ^blk_print_req_error: N callbacks suppressed$
-# kernel: ^rnbd_client LN: <cacheN@kernel> (Device disconnected|RTRS failed to transfer IO)
-# kernel: ^rtrs_client LN: <kernel>: CM error \(CM event: timewait exit
-# kernel: ^rtrs_client LN: <kernel>: Failed IB_WR_(REG_MR|LOCAL_INV): WR flushed$
-# kernel: ^rtrs_client LN: <kernel>: IO request failed: error=-N
-# kernel: ^rtrs_core LN: <(faults|kernel)>: HB missed max reached
-# A flush that tells of writes that may be lost:
+# A flush that tells of writes that may be lost, and a write that waited for it:
 # kernel: ^block nbdN: Other side returned error \(N\)$
+# kernel: ^I/O error, dev nbdN
 . "$here/faults.sh"
 # Soft RoCE ends connections that lose packets otherwise, see wire_up.
 pairings_up always_invalidate=N

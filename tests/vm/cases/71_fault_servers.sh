@@ -2,15 +2,12 @@
 # killed; the kernel's ends its connections, then is unloaded and loaded again.
 # limit: 1800
 #
-# The kernel's client gives up requests when no path is left, its server those of
-# a session that it closes:
+# What the modules report of lost connections and servers, and of what goes with
+# them, depends on what was under way:
+# kernel: ^(rtrs|rnbd)_(core|client|server) LN: 
 # kernel: ^I/O error, dev rnbdN
 # kernel: ^blk_print_req_error: N callbacks suppressed$
-# kernel: ^rnbd_client LN: <cacheN@kernel> (Device disconnected|RTRS failed to transfer IO)
-# kernel: ^rtrs_client LN: <kernel>: Failed IB_WR_(REG_MR|LOCAL_INV): WR flushed$
-# kernel: ^rtrs_client LN: <kernel>: IO request failed: error=-N
-# kernel: ^rtrs_server LN: <faults>: Processing (read|write) request failed, +session is disconnected
-# A flush that tells of writes that may be lost, and the request that waited for it:
+# A flush that tells of writes that may be lost, and a write that waited for it:
 # kernel: ^block nbdN: Other side returned error \(N\)$
 # kernel: ^I/O error, dev nbdN
 . "$here/faults.sh"
