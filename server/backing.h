@@ -23,8 +23,10 @@ class Backing {
  public:
   // BLKDISCARD, BLKSECDISCARD, BLKZEROOUT on a range of bytes: 0 or -1 and
   // errno, as ioctl(2). Tests without a block device put their own here.
+  // NOLINTBEGIN(google-runtime-int): as ioctl(2) has it.
   using RangeIoctl = int (*)(int fd, unsigned long request, uint64_t range[2]);
   static int SystemRangeIoctl(int fd, unsigned long request, uint64_t range[2]);
+  // NOLINTEND(google-runtime-int)
 
   Backing(int fd, const Geometry& geometry, InlineIo inline_io);
   ~Backing();
