@@ -1,8 +1,6 @@
 #include "tests/support/loopback_fabric.h"
 
 #include <errno.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -14,6 +12,8 @@
 #include "absl/strings/str_cat.h"
 #include "rtrs/base/clock.h"
 #include "rtrs/base/errno_status.h"
+#include "rtrs/base/event_fd.h"
+#include "rtrs/base/status_macros.h"
 
 namespace rtrs::fabric {
 
@@ -100,9 +100,8 @@ class LoopbackListener : public Listener {
 
 class LoopbackChannel : public EventChannel {
  public:
-  explicit LoopbackChannel(LoopbackFabric* fabric)
-      : fabric_(fabric), fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {}
-  ~LoopbackChannel() override { close(fd_); }
+  LoopbackChannel(LoopbackFabric* fabric, EventFd wake)
+      : fabric_(fabric), wake_(std::move(wake)) {}
 
   absl::StatusOr<std::unique_ptr<CompletionQueue>> CreateCq(
       uint32_t /*entries*/) override {
@@ -129,12 +128,8 @@ class LoopbackChannel : public EventChannel {
     events_.pop_front();
     return true;
   }
-  int fd() const override { return fd_; }
-  bool Arm() override {
-    uint64_t count;
-    if (read(fd_, &count, sizeof(count)) == sizeof(count)) return false;
-    return events_.empty();
-  }
+  int fd() const override { return wake_.fd(); }
+  bool Arm() override { return !wake_.Clear() && events_.empty(); }
   absl::Time NextDeadline() const override;
 
   void Push(CmEvent event) {
@@ -142,8 +137,7 @@ class LoopbackChannel : public EventChannel {
     Wake();
   }
   void Wake() {
-    const uint64_t one = 1;
-    [[maybe_unused]] ssize_t n = write(fd_, &one, sizeof(one));
+    wake_.Raise();
     woken_ = true;
   }
   void Forget(const QueuePair* qp) {
@@ -154,7 +148,7 @@ class LoopbackChannel : public EventChannel {
   std::vector<class LoopbackQueuePair*> queue_pairs_;
 
  private:
-  int fd_;
+  const EventFd wake_;
   bool woken_ = false;
   std::deque<CmEvent> events_;
 };
@@ -574,7 +568,8 @@ absl::StatusOr<std::unique_ptr<ProtectionDomain>> LoopbackFabric::AllocPd() {
 
 absl::StatusOr<std::unique_ptr<EventChannel>>
 LoopbackFabric::CreateEventChannel() {
-  return std::make_unique<LoopbackChannel>(this);
+  RTRS_ASSIGN_OR_RETURN(EventFd wake, EventFd::Create());
+  return std::make_unique<LoopbackChannel>(this, std::move(wake));
 }
 
 void LoopbackFabric::Cut(QueuePair* qp) {

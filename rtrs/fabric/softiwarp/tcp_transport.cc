@@ -86,10 +86,12 @@ class TcpStream : public ByteStream, public Socket {
   void FetchNames() {
     local_ = NameOf(fd(), getsockname);
     peer_ = NameOf(fd(), getpeername);
+    stays_on_host_ =
+        peer_.is_set() && (peer_.SameHost(local_) || IsLocal(peer_));
     // Within a host nothing can be congested, but BBR, where it is the default,
     // still spreads what is sent over time: 128 KiB writes are 1.6 times as
     // fast without. Every kernel has Reno.
-    if (stays_on_host()) {
+    if (stays_on_host_) {
       (void)setsockopt(fd(), IPPROTO_TCP, TCP_CONGESTION, kUnpaced.data(),
                        kUnpaced.size());
     }
@@ -156,13 +158,13 @@ class TcpStream : public ByteStream, public Socket {
     return static_cast<uint32_t>(mss);
   }
 
-  bool stays_on_host() const override {
-    return peer_.is_set() && (peer_.SameHost(local_) || IsLocal(peer_));
-  }
+  bool stays_on_host() const override { return stays_on_host_; }
 
  private:
+  // Known once the stream is connected.
   SocketAddress local_;
   SocketAddress peer_;
+  bool stays_on_host_ = false;
 };
 
 class TcpListener : public StreamListener, public Socket {
