@@ -72,8 +72,9 @@ void BlockingSessionImpl::MarkDone(const Call* self, WakeList* wake) {
       wake->push_back(call->word.address());
       call->word.Set(kDone);  // it may be gone from here on
     } else {
-      call->done = true;
       if (call == polling_call_) kick_.Raise();
+      // It may be gone from here on.
+      call->done.store(true, std::memory_order_release);
     }
   }
 }
@@ -177,7 +178,9 @@ void BlockingSessionImpl::Run(absl::Span<Request* const> requests,
   submissions_.Push(requests);
   // Threads that are about to call too do it first, and all requests go out
   // with one system call.
-  if (!alone) sched_yield();
+  if (!alone && yield_.pays(self.started_ns)) {
+    yield_.Yield(self.started_ns, calls_);
+  }
   // Empty: another thread has sent them meanwhile.
   const bool left = !alone && LeaveToPoller(self);
   if (!left && (alone || !submissions_.empty()) && engine_.TryLock()) {
@@ -187,6 +190,7 @@ void BlockingSessionImpl::Run(absl::Span<Request* const> requests,
     }
     SendAndRelease();
   }
+  if (!alone && YieldUntilDone(self)) return;
   if (WaitForTurn(&self, left)) {
     engine_.Lock();
     Poll(&self);
@@ -218,8 +222,8 @@ void BlockingSessionImpl::Poll(Call* self) {
     } else if (busy) {
       spin_.OnWait(now - waiting_since);
       waiting_since = now;
-    } else if (now - waiting_since < SpinBudgetFor(*self)) {
-      sched_yield();
+    } else if (now - waiting_since < SpinBudgetFor(*self) && yield_.pays(now)) {
+      yield_.Yield(now, calls_);
     } else {
       SleepAsPoller(*self);
     }
@@ -252,6 +256,17 @@ void BlockingSessionImpl::SleepAsPoller(const Call& self) {
   engine_.Lock();
   poller_sleeps_ = false;
   if (fds[1].revents != 0) kick_.Clear();
+}
+
+bool BlockingSessionImpl::YieldUntilDone(const Call& self) {
+  if (!IsShort(self) || !batching_.AnswersDue()) return false;
+  int64_t now = NowNs();
+  for (int i = 0; i < CallYield::kBeforeSleep; ++i) {
+    if (self.done.load(std::memory_order_acquire)) return true;
+    if (!poller_.load(std::memory_order_relaxed) || !yield_.pays(now)) break;
+    now = yield_.Yield(now, calls_);
+  }
+  return false;
 }
 
 bool BlockingSessionImpl::WaitForTurn(Call* self, bool left) {

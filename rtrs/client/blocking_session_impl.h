@@ -9,9 +9,10 @@
 // sends them itself, also while the poller sleeps; if not, the holder finds
 // them before it sleeps or leaves. While many answers are about to come it does
 // not even try: whoever takes the next answer sends what was pushed. Then the
-// caller polls if nobody does, or sleeps on its own word until its requests are
-// done or the role is given to it. The housekeeper has the role while no call
-// is running; a call takes it without waking the housekeeper.
+// caller polls if nobody does, or yields for a while and then sleeps on its own
+// word until its requests are done or the role is given to it. The housekeeper
+// has the role while no call is running; a call takes it without waking the
+// housekeeper.
 #ifndef RTRS_CLIENT_BLOCKING_SESSION_IMPL_H_
 #define RTRS_CLIENT_BLOCKING_SESSION_IMPL_H_
 
@@ -28,6 +29,7 @@
 #include "rtrs/base/mutex.h"
 #include "rtrs/base/wakeup_cost.h"
 #include "rtrs/client/blocking_session.h"
+#include "rtrs/client/call_yield.h"
 #include "rtrs/client/engine_lock.h"
 #include "rtrs/client/send_batching.h"
 #include "rtrs/client/spin_budget.h"
@@ -76,8 +78,9 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
     int64_t log_ns = 0;         // when to say next that it waits
     size_t pending = 0;         // requests that are not done; of the engine
     Call* next_done = nullptr;  // in done_calls_
-    bool done = false;          // of role_mu_: done while it was awake
-    bool asleep = false;        // of role_mu_: in the list of sleepers
+    // Done while it was awake; written with role_mu_.
+    std::atomic<bool> done{false};
+    bool asleep = false;  // of role_mu_: in the list of sleepers
     Call* next = nullptr;
     Call* previous = nullptr;
     WaitWord word;
@@ -128,6 +131,9 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
   void Poll(Call* self) ABSL_UNLOCK_FUNCTION(engine_);
   // Sleeps on the descriptor without the engine.
   void SleepAsPoller(const Call& self) ABSL_EXCLUSIVE_LOCKS_REQUIRED(engine_);
+  // Lets others run, up to some times, until `self` is done (true) or nobody
+  // polls.
+  bool YieldUntilDone(const Call& self);
   // Returns with the role (true) or when `self` is done (false). `left`: its
   // request was left to the next poller.
   bool WaitForTurn(Call* self, bool left) ABSL_LOCKS_EXCLUDED(role_mu_);
@@ -159,6 +165,7 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
   std::atomic<uint64_t> calls_{0};    // of Run; tells the housekeeper of life
   std::atomic<uint32_t> running_{0};  // calls of Run that have not returned
   SendBatching batching_;
+  CallYield yield_{absl::ToInt64Nanoseconds(WakeupCost())};
 
   mutable EngineLock engine_;
   std::unique_ptr<fabric::EventChannel> channel_;
@@ -170,7 +177,7 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
 
   // Taken behind the engine, if both.
   Mutex role_mu_;
-  bool poller_ ABSL_GUARDED_BY(role_mu_) = false;  // somebody has the role
+  std::atomic<bool> poller_{false};  // somebody has the role; written with it
   bool housekeeper_polls_ ABSL_GUARDED_BY(role_mu_) = false;  // and it is him
   bool watching_ ABSL_GUARDED_BY(role_mu_) = false;     // he, the descriptor
   bool async_waits_ ABSL_GUARDED_BY(role_mu_) = false;  // for a poller

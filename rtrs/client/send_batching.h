@@ -35,6 +35,11 @@ class SendBatching {
     answers_due_.store(quick ? in_flight : 0, std::memory_order_seq_cst);
   }
 
+  // By any thread: answers are due, and come fast.
+  bool AnswersDue() const {
+    return answers_due_.load(std::memory_order_relaxed) > 0;
+  }
+
   // By any thread, after it pushed a request, when there are `calls` with its
   // own: true if the next poller should send it. Since the number was
   // stored before the list was looked at, that poller finds the request there.

@@ -5,25 +5,21 @@
 // long one only takes the core away from others, so the recent gaps decide.
 // Where many requests come at once they share a wake-up, and polling would only
 // make them come one by one: the larger the batches, the shorter the gaps.
-// Between two looks the poller yields. Threads that work for us (the client on
-// the same machine) give the core back within microseconds; one that computes
-// keeps it for milliseconds, and then sleeping is better, since the scheduler
-// prefers who wakes up over who yielded. No clock of its own; one thread.
+// Between two looks the poller yields, unless that does not pay
+// (rtrs/base/yield_pause.h). No clock of its own; one thread.
 #ifndef RTRS_SERVER_SPIN_POLICY_H_
 #define RTRS_SERVER_SPIN_POLICY_H_
 
 #include <algorithm>
 #include <cstdint>
 
+#include "rtrs/base/yield_pause.h"
+
 namespace rtrs::server {
 
 // Times are in ns of any origin.
 class SpinPolicy {
  public:
-  // No polling for that long afterwards, twice as long each time.
-  static constexpr int64_t kMinPause = 10'000'000;
-  static constexpr int64_t kMaxPause = 1'000'000'000;
-
   // Added to twice the mean of the gaps.
   static constexpr int64_t kSlack = 12'500;
 
@@ -33,9 +29,6 @@ class SpinPolicy {
 
   // Never polls longer than `limit_ns` without work; 0: never polls.
   explicit SpinPolicy(int64_t limit_ns) : limit_(limit_ns), gap_(limit_ns) {}
-
-  // A yield that takes longer gives the core to a thread that computes.
-  int64_t long_yield() const { return 2 * limit_; }
 
   // There was work, with that many completions.
   void OnWork(int64_t now, uint64_t completions) {
@@ -56,18 +49,13 @@ class SpinPolicy {
     }
     const int64_t limit =
         limit_ * kScale * kSmallBatch / std::max(batch_, kScale * kSmallBatch);
-    if (gap_ >= limit || now < paused_until_) return false;
+    if (gap_ >= limit || pause_.paused(now)) return false;
     return now - idle_since_ < std::min(limit, 2 * gap_ + kSlack);
   }
 
   // The core was given away from `before` to `now`.
   void OnYield(int64_t before, int64_t now) {
-    if (now - before > long_yield()) {
-      pause_ = std::clamp(2 * pause_, kMinPause, kMaxPause);
-      paused_until_ = now + pause_;
-    } else if (now - paused_until_ > 2 * pause_) {
-      pause_ = 0;  // it has gone well for long enough
-    }
+    pause_.OnYield(before, now, 2 * limit_);
   }
 
  private:
@@ -78,8 +66,7 @@ class SpinPolicy {
   int64_t batch_ = 0;  // moving average, in parts of kScale
   int64_t work_ = 0;   // completions since there was none
   int64_t idle_since_ = -1;
-  int64_t pause_ = 0;
-  int64_t paused_until_ = 0;
+  YieldPause pause_{0};
 };
 
 }  // namespace rtrs::server

@@ -38,5 +38,14 @@ TEST(SendBatchingTest, DoesNotWaitForSlowAnswers) {
   EXPECT_FALSE(batching.LeaveToPoller(64));
 }
 
+TEST(SendBatchingTest, TellsWhetherAnswersAreDue) {
+  SendBatching batching;
+  EXPECT_FALSE(batching.AnswersDue());
+  batching.OnDrain(1, /*quick=*/true);
+  EXPECT_TRUE(batching.AnswersDue());
+  batching.OnDrain(1, /*quick=*/false);
+  EXPECT_FALSE(batching.AnswersDue());
+}
+
 }  // namespace
 }  // namespace rtrs::client
