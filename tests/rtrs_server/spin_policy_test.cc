@@ -73,6 +73,35 @@ TEST(SpinPolicyTest, ABatchLastsUntilThereIsNoWork) {
   EXPECT_FALSE(policy.KeepPolling(now));
 }
 
+// Answers of a client that waits for each come after `slept` when the worker
+// slept, after `polled` when it polled. Returns whether it polls in the end.
+bool PollsAfter(SpinPolicy* policy, int64_t slept, int64_t polled) {
+  int64_t now = 0;
+  bool polls = false;
+  for (int i = 0; i < 1000; ++i) {
+    polls = policy->KeepPolling(now) && policy->KeepPolling(now + polled);
+    now += polls ? polled : slept;
+    policy->OnWork(now, 1);
+  }
+  return polls;
+}
+
+TEST(SpinPolicyTest, PollsThroughLongerGapsWhereThatIsFaster) {
+  SpinPolicy policy(kLimit);
+  EXPECT_TRUE(PollsAfter(&policy, 4 * kLimit, 2 * kLimit));
+}
+
+TEST(SpinPolicyTest, SleepsThroughLongerGapsWhereThatIsAsFast) {
+  SpinPolicy policy(kLimit);
+  EXPECT_FALSE(PollsAfter(&policy, 2 * kLimit, 2 * kLimit));
+}
+
+TEST(SpinPolicyTest, SleepsThroughGapsThatAreLongerStill) {
+  SpinPolicy policy(kLimit);
+  EXPECT_FALSE(PollsAfter(&policy, 2 * SpinPolicy::kLonger * kLimit,
+                          SpinPolicy::kLonger * kLimit));
+}
+
 TEST(SpinPolicyTest, NeverPollsWithoutALimit) {
   SpinPolicy policy(0);
   const int64_t now = Repeat(&policy, 0, 1000, 50);
