@@ -160,8 +160,8 @@ void AddOptions(CLI::App* app, DaemonOptions* options, uint16_t* port,
       ->type_name("NUMBER")
       ->capture_default_str();
   app->add_option("--max_chunk_size", server.max_chunk_size,
-                  "memory for each of them, in bytes: a power of two; a "
-                  "request carries a little less")
+                  "memory for each of them, in bytes: a multiple of 4096; a "
+                  "request carries 4096 less")
       ->type_name("BYTES")
       ->capture_default_str();
   AddChoice(app, "--always_invalidate", &server.always_invalidate, YesNo(),

@@ -8,6 +8,11 @@
 #include "rtrs/wire/rtrs_messages.h"
 
 namespace rtrs::server {
+namespace {
+
+constexpr uint32_t kPage = 4096;
+
+}  // namespace
 
 absl::Status CheckServerOptions(const ServerOptions& options) {
   const uint32_t depth = options.sess_queue_depth;
@@ -17,11 +22,12 @@ absl::Status CheckServerOptions(const ServerOptions& options) {
         EINVAL, absl::StrCat("sess_queue_depth=", depth, ": must be from 1 to ",
                              wire::kMaxQueueDepth));
   }
-  if (chunk < wire::kMinChunkSize || !std::has_single_bit(chunk)) {
-    return ErrnoError(EINVAL,
-                      absl::StrCat("max_chunk_size=", chunk,
-                                   ": must be a power of two of at least ",
-                                   wire::kMinChunkSize));
+  // Whole pages: data in a chunk is aligned for direct I/O.
+  if (chunk < wire::kMinChunkSize || chunk % kPage != 0) {
+    return ErrnoError(
+        EINVAL,
+        absl::StrCat("max_chunk_size=", chunk, ": must be a multiple of ",
+                     kPage, " of at least ", wire::kMinChunkSize));
   }
   if (std::bit_width(depth - 1) + std::bit_width(chunk - 1) >
       wire::kImmPayloadBits) {

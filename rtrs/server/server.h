@@ -28,12 +28,15 @@
 #include "rtrs/fabric/fabric.h"
 #include "rtrs/server/request.h"
 #include "rtrs/wire/capabilities.h"
+#include "rtrs/wire/rtrs_messages.h"
 
 namespace rtrs::server {
 
 struct ServerOptions {
-  uint32_t sess_queue_depth = 512;   // chunks of a session
-  uint32_t max_chunk_size = 131072;  // bytes, a power of two >= 8192
+  uint32_t sess_queue_depth = 512;  // chunks of a session
+  // Bytes, whole pages of 4096, at least two. The kernel's default is 131072,
+  // which leaves 124 KiB for data and splits what comes in pieces of 128 KiB.
+  uint32_t max_chunk_size = (128 << 10) + wire::kMaxHeaderSize;
   uint32_t workers = 1;
   // A chunk's rkey dies when a request for it arrives, and the response brings
   // a fresh one (wire.md §2.4): needs fabrics with memory windows.

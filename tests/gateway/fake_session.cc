@@ -132,9 +132,11 @@ void FakeServer::Execute(Request* request, size_t run_size) {
       const auto close = wire::DecodeClose(message);
       if (!close.ok()) return;
       seen.closed_id = close->device_id;
-      note();
-      rtrs::MutexLock lock(&mu_);
-      open_ids_.erase(close->device_id);
+      {
+        rtrs::MutexLock lock(&mu_);
+        open_ids_.erase(close->device_id);
+      }
+      note();  // last: tests wait for it
       request->error = 0;
       return;
     }

@@ -348,8 +348,10 @@ TEST(ServerOptionsTest, NamesTheParameterAndTheValue) {
   ServerOptions options;
   EXPECT_TRUE(CheckServerOptions(options).ok());
   options.max_chunk_size = 12288;
+  EXPECT_TRUE(CheckServerOptions(options).ok());
+  options.max_chunk_size = 12800;
   EXPECT_THAT(std::string(CheckServerOptions(options).message()),
-              testing::HasSubstr("max_chunk_size=12288"));
+              testing::HasSubstr("max_chunk_size=12800"));
   options = {};
   options.sess_queue_depth = 0;
   EXPECT_FALSE(CheckServerOptions(options).ok());

@@ -42,10 +42,10 @@ class OptionsTest : public testing::Test {
   std::string err_;
 };
 
-TEST_F(OptionsTest, DefaultsAreTheKernelsAndLoopback) {
+TEST_F(OptionsTest, Defaults) {
   const DaemonOptions options = Good({});
   EXPECT_EQ(options.server.sess_queue_depth, 512u);
-  EXPECT_EQ(options.server.max_chunk_size, 131072u);
+  EXPECT_EQ(options.server.max_chunk_size, 135168u);
   EXPECT_GE(options.server.workers, 1u);
   EXPECT_FALSE(options.server.always_invalidate);
   EXPECT_FALSE(options.listen_given);
