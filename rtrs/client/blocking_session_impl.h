@@ -177,7 +177,7 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
 
   // Taken behind the engine, if both.
   Mutex role_mu_;
-  std::atomic<bool> poller_{false};  // somebody has the role; written with it
+  std::atomic<bool> poller_{false};  // somebody has it; written with role_mu_
   bool housekeeper_polls_ ABSL_GUARDED_BY(role_mu_) = false;  // and it is him
   bool watching_ ABSL_GUARDED_BY(role_mu_) = false;     // he, the descriptor
   bool async_waits_ ABSL_GUARDED_BY(role_mu_) = false;  // for a poller
