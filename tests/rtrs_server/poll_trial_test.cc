@@ -46,7 +46,7 @@ TEST_F(PollTrialTest, PollsForAClientThatGetsFaster) {
 }
 
 TEST_F(PollTrialTest, FindsOutSoon) {
-  Run(3 * PollTrial::kGaps * kGap, FasterWhenPolled);
+  Run(3 * kGap * PollTrial::kGaps, FasterWhenPolled);
   EXPECT_TRUE(trial_.polls());
 }
 
@@ -85,7 +85,7 @@ TEST_F(PollTrialTest, CountsRequestsNotGaps) {
 
 TEST_F(PollTrialTest, WhatWasInterruptedDoesNotCount) {
   for (int i = 0; i < 10; ++i) {
-    Run((PollTrial::kGaps - 1) * kGap, FasterWhenPolled);
+    Run(kGap * (PollTrial::kGaps - 1), FasterWhenPolled);
     trial_.Interrupt();
     EXPECT_FALSE(trial_.polls());
   }
