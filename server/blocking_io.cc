@@ -5,7 +5,6 @@
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 #include <cstring>
 #include <memory>
 
+#include "rtrs/base/clock.h"
 #include "server/backing.h"
 #include "server/io_priority.h"
 
@@ -31,12 +31,6 @@ constexpr size_t kPatternBytes = 64 << 10;
 // than the disk empties it, and a worker has others to serve.
 constexpr int64_t kSlowWriteNs = 2'000'000;
 constexpr int64_t kInlineWritePauseNs = 50'000'000;
-
-int64_t NowNs() {
-  timespec ts{};
-  clock_gettime(CLOCK_MONOTONIC, &ts);
-  return int64_t{ts.tv_sec} * 1'000'000'000 + ts.tv_nsec;
-}
 
 ssize_t Transfer(const StorageOp& op, uint8_t* data, size_t length, int flags) {
   iovec iov{data, length};
@@ -128,6 +122,7 @@ int Fallocate(const StorageOp& op, int mode) {
   return 0;
 }
 
+// NOLINTNEXTLINE(google-runtime-int): as ioctl(2) has it.
 int RangeIoctl(const StorageOp& op, unsigned long request) {
   uint64_t range[2] = {op.offset, op.length};
   if (op.backing->range_ioctl(op.backing->fd(), request, range) == 0) return 0;
@@ -225,12 +220,12 @@ bool TryInline(StorageOp* op, int* error) {
     return op->moved >= op->length;
   }
   if (op->kind != StorageOp::Kind::kWrite || op->dsync) return false;
-  const int64_t start = NowNs();
+  const int64_t start = rtrs::MonotonicNs();
   if (start < backing->writes_inline_after.load(std::memory_order_relaxed)) {
     return false;
   }
   *error = TransferAll(op, op->data);
-  const int64_t end = NowNs();
+  const int64_t end = rtrs::MonotonicNs();
   if (end - start > kSlowWriteNs) {
     backing->writes_inline_after.store(end + kInlineWritePauseNs,
                                        std::memory_order_relaxed);

@@ -21,8 +21,6 @@ constexpr int64_t kLogIntervalNs = 5'000'000'000;
 // What takes longer to copy than a system call or a wake-up takes.
 constexpr uint32_t kShortBytes = 32 << 10;
 
-int64_t NowNs() { return absl::ToUnixNanos(Clock::System()->Now()); }
-
 }  // namespace
 
 void BlockingSessionImpl::OnRequestDone(Request* request) {
@@ -163,7 +161,7 @@ void BlockingSessionImpl::Run(absl::Span<Request* const> requests,
   Call self;
   self.session = this;
   self.requests = requests;
-  self.started_ns = NowNs();
+  self.started_ns = MonotonicNs();
   self.deadline_ns = absl::ToUnixNanos(deadline);
   self.log_ns = self.started_ns + kLogIntervalNs;
   self.pending = requests.size();
@@ -208,13 +206,13 @@ void BlockingSessionImpl::Poll(Call* self) {
   WakeList wake;
   DrainSubmissions();
   session_->Flush();
-  int64_t waiting_since = NowNs();
+  int64_t waiting_since = MonotonicNs();
   for (;;) {
     MarkDone(self, &wake);
     if (self->pending == 0) break;
     WakeAll(&wake);
     const bool busy = session_->Progress();
-    const int64_t now = NowNs();
+    const int64_t now = MonotonicNs();
     // Also while others are answered: this one may still be stuck.
     if (now >= self->log_ns) LogWait(self, now);
     if (now >= self->deadline_ns) {
@@ -241,7 +239,7 @@ int64_t BlockingSessionImpl::SpinBudgetFor(const Call& self) const {
 
 void BlockingSessionImpl::SleepAsPoller(const Call& self) {
   if (!submissions_.empty() || !channel_->Arm()) return;
-  const int64_t now = NowNs();
+  const int64_t now = MonotonicNs();
   const int64_t until_ns =
       std::min({self.deadline_ns, self.log_ns,
                 absl::ToUnixNanos(session_->NextDeadline())});
@@ -260,7 +258,7 @@ void BlockingSessionImpl::SleepAsPoller(const Call& self) {
 
 bool BlockingSessionImpl::YieldUntilDone(const Call& self) {
   if (!IsShort(self) || !batching_.AnswersDue()) return false;
-  int64_t now = NowNs();
+  int64_t now = MonotonicNs();
   for (int i = 0; i < CallYield::kBeforeSleep; ++i) {
     if (self.done.load(std::memory_order_acquire)) return true;
     if (!poller_.load(std::memory_order_relaxed) || !yield_.pays(now)) break;
@@ -284,7 +282,7 @@ bool BlockingSessionImpl::WaitForTurn(Call* self, bool left) {
     const uint32_t word = self->word.Get();
     if (word == kDone) return false;
     if (word == kMustPoll) return true;
-    const int64_t now = NowNs();
+    const int64_t now = MonotonicNs();
     if (now >= self->deadline_ns) break;
     if (now >= self->log_ns) LogWait(self, now);
     int64_t until = std::min(self->deadline_ns, self->log_ns);

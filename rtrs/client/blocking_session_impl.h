@@ -162,7 +162,7 @@ class BlockingSessionImpl : public BlockingSession, private SessionObserver {
   std::function<void(uint32_t)> notice_callback_ ABSL_GUARDED_BY(callback_mu_);
 
   SubmissionList submissions_;
-  std::atomic<uint64_t> calls_{0};    // of Run; tells the housekeeper of life
+  std::atomic<uint64_t> calls_{0};    // of Run, all so far
   std::atomic<uint32_t> running_{0};  // calls of Run that have not returned
   SendBatching batching_;
   CallYield yield_{absl::ToInt64Nanoseconds(WakeupCost())};

@@ -16,7 +16,6 @@
 #include <atomic>
 #include <cstdint>
 
-#include "absl/time/time.h"
 #include "rtrs/base/clock.h"
 #include "rtrs/base/yield_pause.h"
 
@@ -41,7 +40,7 @@ class CallYield {
   int64_t Yield(int64_t now, const std::atomic<uint64_t>& calls) {
     const uint64_t before = calls.load(std::memory_order_relaxed);
     sched_yield();
-    const int64_t after = absl::ToUnixNanos(Clock::System()->Now());
+    const int64_t after = MonotonicNs();
     pause_.OnYield(now, after,
                    Limit(calls.load(std::memory_order_relaxed) - before));
     return after;

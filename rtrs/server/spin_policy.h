@@ -60,10 +60,10 @@ class SpinPolicy {
       batch_ += (kScale * work_ - batch_) / 4;
       work_ = 0;
     }
-    const int64_t limit = this->limit() * kScale * kSmallBatch /
-                          std::max(batch_, kScale * kSmallBatch);
-    if (gap_ >= limit || pause_.paused(now)) return false;
-    return now - idle_since_ < std::min(limit, 2 * gap_ + kSlack);
+    const int64_t shared =
+        limit() * kScale * kSmallBatch / std::max(batch_, kScale * kSmallBatch);
+    if (gap_ >= shared || pause_.paused(now)) return false;
+    return now - idle_since_ < std::min(shared, 2 * gap_ + kSlack);
   }
 
   // The core was given away from `before` to `now`.

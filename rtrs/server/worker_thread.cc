@@ -22,12 +22,6 @@ namespace {
 // mode.
 constexpr absl::Duration kLeastSpinLimit = absl::Microseconds(160);
 
-int64_t NowNs() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return int64_t{now.tv_sec} * 1000000000 + now.tv_nsec;
-}
-
 }  // namespace
 
 absl::Duration WorkerThread::DefaultSpinLimit() {
@@ -56,13 +50,13 @@ void WorkerThread::Run(int64_t spin_limit_ns) {
   while (!stop_.load(std::memory_order_acquire)) {
     const uint64_t before = worker_->completions();
     if (worker_->Progress()) {
-      policy.OnWork(NowNs(), worker_->completions() - before);
+      policy.OnWork(MonotonicNs(), worker_->completions() - before);
       continue;
     }
-    const int64_t now = NowNs();
+    const int64_t now = MonotonicNs();
     if (policy.KeepPolling(now)) {
       sched_yield();
-      policy.OnYield(now, NowNs());
+      policy.OnYield(now, MonotonicNs());
       continue;
     }
     Sleep();

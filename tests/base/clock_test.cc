@@ -10,6 +10,13 @@ TEST(ClockTest, SystemClockNeverGoesBack) {
   EXPECT_LE(first, Clock::System()->Now());
 }
 
+TEST(ClockTest, MonotonicNsIsTheSystemClock) {
+  const int64_t before = absl::ToUnixNanos(Clock::System()->Now());
+  const int64_t between = MonotonicNs();
+  EXPECT_LE(before, between);
+  EXPECT_LE(between, absl::ToUnixNanos(Clock::System()->Now()));
+}
+
 TEST(ManualClockTest, MovesOnlyWhenTold) {
   ManualClock clock;
   const absl::Time start = clock.Now();
