@@ -315,6 +315,7 @@ absl::Status LoopbackQueuePair::Accept(std::unique_ptr<ConnectRequest> request,
   peer_ = active;
   active->peer_ = this;
   state_ = active->state_ = State::kEstablished;
+  active->connect_deadline_ = absl::InfiniteFuture();
   CmEvent here;
   here.type = CmEvent::Type::kEstablished;
   here.qp = this;
