@@ -71,8 +71,9 @@ ssize_t Receiver::ReadSome(ByteStream* stream, bool* full) {
   }
   // Behind a large payload another one is likely: read only its header now, and
   // the rest into its place by the next call.
-  const size_t buffered =
-      std::min(kBufferSize - tail_, large_ ? kHeaderRead : kBufferSize);
+  const size_t wanted =
+      large_ ? payload_left_ - direct + kHeaderRead : kBufferSize;
+  const size_t buffered = std::min(kBufferSize - tail_, wanted);
   parts[count++] = {&buffer_[tail_], buffered};
   const ssize_t n = stream->Read({parts, count});
   if (n <= 0) return n;
@@ -173,7 +174,12 @@ Receiver::Outcome Receiver::TakeHeader() {
   head_ += framing.header_size;
   if (header_.is_immediate()) head_ += header_.payload;
   payload_left_ = header_.is_immediate() ? 0 : header_.payload;
-  if (payload_left_ > 0) large_ = !crc_ && payload_left_ >= kDirectThreshold;
+  if (payload_left_ > 0) {
+    // The short end of a large message says nothing of what comes next.
+    large_ =
+        !crc_ && (payload_left_ >= kDirectThreshold || (large_ && continues_));
+    continues_ = !header_.last;
+  }
   trailer_left_ = header_.pad() + static_cast<uint32_t>(kCrcSize);
   state_ = payload_left_ > 0 ? State::kPayload : State::kTrailer;
   return Outcome::kProgress;

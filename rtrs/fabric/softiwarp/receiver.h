@@ -97,7 +97,8 @@ class Receiver {
   uint8_t header_bytes_[kMaxHeaderSize] = {};
   uint32_t payload_left_ = 0;
   uint32_t trailer_left_ = 0;
-  bool large_ = false;  // the payload last begun is one to receive in place
+  bool large_ = false;      // the message last begun is one to receive in place
+  bool continues_ = false;  // the segment last begun is not its message's last
   Refusal refusal_;
   uint64_t fpdus_ = 0;
   bool ended_ = false;  // the peer's half

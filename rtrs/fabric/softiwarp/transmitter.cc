@@ -18,17 +18,6 @@ bool IsWrite(WrOpcode opcode) {
          opcode == WrOpcode::kRdmaWriteWithImm;
 }
 
-// Bytes of the next segment of a message of which `left` remain, when one
-// segment holds `max` (a multiple of 4). All of a message are about equally
-// long: behind a short last one the receiver would not expect a large payload,
-// and take the next one through its buffer.
-uint32_t SegmentPayload(uint32_t left, uint32_t max) {
-  if (left <= max) return left;
-  const uint32_t segments = (left - 1) / max + 1;
-  const uint32_t even = (left - 1) / segments + 1;
-  return std::min(max, (even + 63) & ~63U);
-}
-
 }  // namespace
 
 Transmitter::Transmitter(SendQueue* sends)
@@ -137,8 +126,8 @@ void Transmitter::BuildImmediate(const SendEntry& entry, bool paired) {
 bool Transmitter::BuildData(SendEntry* entry) {
   FpduHeader header;
   header.tagged = IsWrite(entry->opcode);
-  header.payload = SegmentPayload(entry->length - offset_,
-                                  header.tagged ? max_tagged_ : max_untagged_);
+  header.payload = std::min(entry->length - offset_,
+                            header.tagged ? max_tagged_ : max_untagged_);
   header.last = offset_ + header.payload == entry->length;
   if (header.tagged) {
     header.opcode = Opcode::kWrite;

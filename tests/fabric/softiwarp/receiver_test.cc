@@ -27,6 +27,8 @@ class ScriptedStream : public ByteStream {
       done += n;
     }
     if (to.size() > 1 && done > 0) ++direct_reads;
+    const size_t in_place = to.size() > 1 ? to[0].iov_len : 0;
+    buffered += done - std::min(done, in_place);
     chunk.erase(chunk.begin(), chunk.begin() + static_cast<ssize_t>(done));
     if (chunk.empty()) chunks_.pop_front();
     return static_cast<ssize_t>(done);
@@ -42,6 +44,7 @@ class ScriptedStream : public ByteStream {
   bool stays_on_host() const override { return true; }
 
   int direct_reads = 0;
+  size_t buffered = 0;  // bytes that went elsewhere
 
  private:
   SocketAddress address_;
@@ -230,6 +233,26 @@ TEST_P(ReceiverTest, LargePayloadsInPiecesOfEverySize) {
       EXPECT_GT(sink.stream.direct_reads, 0);
     }
   }
+}
+
+// Messages of 128 KiB end with a segment of less than 2 KiB.
+TEST_P(ReceiverTest, ShortEndOfALargeMessageDoesNotMakeTheNextOneBuffered) {
+  if (crc()) return;
+  constexpr size_t kMessages = 8;
+  constexpr size_t kFull = 64752;
+  constexpr size_t kEnd = (128 << 10) - 2 * kFull;
+  Sink sink(false);
+  Bytes bytes;
+  for (size_t i = 0; i < kMessages; ++i) {
+    bytes = bytes + Fpdu(sink.Write(4096, false), Counting(kFull), false) +
+            Fpdu(sink.Write(4096 + kFull, false), Counting(kFull), false) +
+            Fpdu(sink.Write(4096 + 2 * kFull), Counting(kEnd), false);
+  }
+  sink.stream.Feed(bytes);
+  ASSERT_EQ(sink.Drain(), Receiver::Outcome::kIdle);
+  EXPECT_EQ(sink.receiver.fpdus(), 3 * kMessages);
+  // The first comes unexpected.
+  EXPECT_LT(sink.stream.buffered, (128 << 10) + kMessages * (kEnd + 1024));
 }
 
 TEST_P(ReceiverTest, CorruptionAnywhereIsCaught) {
