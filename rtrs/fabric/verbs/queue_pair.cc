@@ -255,7 +255,13 @@ bool VerbsQueuePair::OnCompletion(const ibv_wc& wc) {
     return false;
   }
   if (wc.status != IBV_WC_SUCCESS) {
-    if (wc.status != IBV_WC_WR_FLUSH_ERR && alive()) {
+    // What is flushed here before we or the peer ended the connection may be
+    // all that tells of an error: of a bind that fails, rdma_rxe says no more.
+    const bool unexpected =
+        wc.status == IBV_WC_WR_FLUSH_ERR
+            ? phase_ == Phase::kAccepted || phase_ == Phase::kConnected
+            : alive();
+    if (unexpected) {
       Fail(CmEvent::Type::kDisconnected,
            ErrnoError(ECONNRESET, absl::StrCat(peer_.ToString(), ": ",
                                                ibv_wc_status_str(wc.status))));

@@ -72,6 +72,8 @@ class VerbsQueuePair : public QueuePair {
   bool OnCompletion(const ibv_wc& wc);
 
  private:
+  friend class QueuePairTestPeer;
+
   // The life of the connection.
   enum class Phase {
     kIdle,       // no connection yet

@@ -4,9 +4,24 @@
 
 #include "rtrs/base/errno_status.h"
 #include "rtrs/base/mutex.h"
+#include "rtrs/fabric/verbs/queue_pair.h"
 #include "tests/fabric/verbs/device_fixture.h"
 
 namespace rtrs::fabric::verbs {
+
+class QueuePairTestPeer {
+ public:
+  // As rdma_rxe does when work that it does again fails: the queue pair is in
+  // error, and only what is flushed tells of it.
+  static void Break(QueuePair* qp) {
+    ibv_qp_attr attr{};
+    attr.qp_state = IBV_QPS_ERR;
+    ASSERT_EQ(ibv_modify_qp(static_cast<VerbsQueuePair*>(qp)->qp_, &attr,
+                            IBV_QP_STATE),
+              0);
+  }
+};
+
 namespace {
 
 using Type = CmEvent::Type;
@@ -131,6 +146,16 @@ TEST_F(DeviceTest, PostsInErrorAreFlushed) {
   EXPECT_EQ(server_->Completed(5)->status, WcStatus::kFlushed);
   ASSERT_NE(server_->Completed(6), nullptr);
   EXPECT_EQ(server_->Completed(6)->status, WcStatus::kFlushed);
+}
+
+TEST_F(DeviceTest, AFlushWithoutAReasonEndsBothSides) {
+  Connect();
+  QueuePairTestPeer::Break(server_->qp.get());
+  SendWr wr;
+  wr.wr_id = 5;
+  EXPECT_TRUE(server_->Send(wr).ok());
+  EXPECT_TRUE(UntilServer(Type::kDisconnected));
+  EXPECT_TRUE(UntilClient(Type::kDisconnected));
 }
 
 TEST_F(DeviceTest, AWildcardListenerIsReached) {
