@@ -255,8 +255,9 @@ bool VerbsQueuePair::OnCompletion(const ibv_wc& wc) {
     return false;
   }
   if (wc.status != IBV_WC_SUCCESS) {
-    // What is flushed here before we or the peer ended the connection may be
-    // all that tells of an error: of a bind that fails, rdma_rxe says no more.
+    // A flush before we or the peer ended the connection may be all that tells
+    // of an error: rdma_rxe may say no more of a bind that it does again, and
+    // that fails then.
     const bool unexpected =
         wc.status == IBV_WC_WR_FLUSH_ERR
             ? phase_ == Phase::kAccepted || phase_ == Phase::kConnected
