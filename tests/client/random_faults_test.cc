@@ -1,6 +1,7 @@
 // The client engine against the server engine while paths are cut, delayed and
 // changed at random: nothing is lost, nothing is overtaken, nothing hangs. Each
-// run is one seed, printed with every failure, and repeats exactly.
+// run is one seed, printed with every failure, and repeats exactly. RNBD_SEEDS
+// says how many there are.
 #include <errno.h>
 #include <gtest/gtest.h>
 
@@ -20,6 +21,7 @@
 #include "rtrs/fabric/softiwarp/memory_transport.h"
 #include "rtrs/fabric/softiwarp/softiwarp.h"
 #include "rtrs/server/server.h"
+#include "tests/support/environment.h"
 
 namespace rtrs::client {
 namespace {
@@ -138,9 +140,9 @@ struct User {
   std::string violation;
 };
 
-class RandomFaultsTest : public testing::TestWithParam<int> {
+class RandomFaultsTest : public testing::TestWithParam<uint64_t> {
  protected:
-  RandomFaultsTest() : random_(static_cast<uint64_t>(GetParam()) + 1) {
+  RandomFaultsTest() : random_(GetParam() + 1) {
     spdlog::set_level(spdlog::level::err);
     server::ServerOptions server_options;
     server_options.sess_queue_depth = 8;
@@ -307,7 +309,9 @@ TEST_P(RandomFaultsTest, NothingIsLostOrOvertaken) {
   EXPECT_GT(successes, 20) << "seed " << GetParam();
 }
 
-INSTANTIATE_TEST_SUITE_P(Seeds, RandomFaultsTest, testing::Range(0, 200));
+INSTANTIATE_TEST_SUITE_P(Seeds, RandomFaultsTest,
+                         testing::Range(uint64_t{0},
+                                        FromEnvironment("RNBD_SEEDS", 200)));
 
 }  // namespace
 }  // namespace rtrs::client

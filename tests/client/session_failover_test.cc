@@ -553,8 +553,10 @@ TEST_F(SessionFailoverTest, BouncedWriteIsSentAgain) {
   session_->Start();
   const auto settle = [&] {
     for (int quiet = 0; quiet < 3;) {
-      const bool busy = session_->Progress() | first.Step() | second.Step();
-      quiet = busy ? 0 : quiet + 1;
+      const bool progress = session_->Progress();
+      const bool first_step = first.Step();
+      const bool second_step = second.Step();
+      quiet = progress || first_step || second_step ? 0 : quiet + 1;
     }
   };
   settle();

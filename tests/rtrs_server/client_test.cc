@@ -75,7 +75,8 @@ class ClientTest : public ServerTest, public client::SessionObserver {
   }
   void Run() {
     for (int quiet = 0; quiet < 3; ++quiet) {
-      if (session->Progress() | Step()) quiet = -1;
+      const bool progress = session->Progress();
+      if (Step() || progress) quiet = -1;
     }
   }
   void OnSessionState(client::SessionState, const absl::Status& w) override {

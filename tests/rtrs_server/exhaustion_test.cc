@@ -78,6 +78,14 @@ TEST(DescriptorTest, AServerWithoutDescriptorsDoesNotSpin) {
   Worker* worker = server->worker(0);
   while (worker->Progress()) {
   }
+  const auto serve = [&](fabric::EventChannel*) {
+    worker->Progress();
+    return true;
+  };
+  RawClient early(fabric.get(), address, serve);
+  ASSERT_TRUE(early.Establish(2, "early"));
+  while (worker->Progress()) {
+  }
   // The kernel completes the connect; accepting it needs a descriptor.
   const int waiting = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   ASSERT_EQ(connect(waiting, address.addr(), address.length()), 0);
@@ -95,12 +103,10 @@ TEST(DescriptorTest, AServerWithoutDescriptorsDoesNotSpin) {
   clock.Advance(worker->NextDeadline() - clock.Now());
   EXPECT_TRUE(worker->Progress());
   close(waiting);
-  // It accepts again.
-  RawClient client(fabric.get(), address, [&](fabric::EventChannel*) {
-    worker->Progress();
-    return true;
-  });
-  EXPECT_TRUE(client.Establish(2, "a"));
+  // It accepts again, and nobody was sent away.
+  EXPECT_EQ(server->stats().sessions, 1u);
+  RawClient late(fabric.get(), address, serve);
+  EXPECT_TRUE(late.Establish(2, "late"));
 }
 
 }  // namespace

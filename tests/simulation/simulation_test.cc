@@ -10,17 +10,13 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_join.h"
+#include "tests/support/environment.h"
 
 namespace rnbd::simulation {
 namespace {
 
-uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  uint64_t value = 0;
-  return text != nullptr && absl::SimpleAtoi(text, &value) ? value : otherwise;
-}
+using rtrs::FromEnvironment;
 
 class Directory {
  public:

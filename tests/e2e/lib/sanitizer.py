@@ -38,14 +38,29 @@ def environment(sanitizers, report_prefix, suppressions_dir):
     return found
 
 
+def _compiler(build_dir):
+    """The C++ compiler of a build, as meson calls it."""
+    path = os.path.join(build_dir, 'meson-info', 'intro-targets.json')
+    with open(path, encoding='utf-8') as text:
+        return next(group['compiler'] for target in json.load(text)
+                    for group in target['target_sources'] if group.get('language') == 'cpp')
+
+
+def _runtime(compiler, name):
+    """The sanitizer's shared library that belongs to a compiler."""
+    library = f'lib{name}.so'
+    if any('clang' in word for word in compiler):
+        library = f'libclang_rt.{name}-{os.uname().machine}.so'
+    done = subprocess.run([*compiler, f'-print-file-name={library}'], check=True,
+                          capture_output=True, text=True)
+    return os.path.realpath(done.stdout.strip())
+
+
 def preload(sanitizers, build_dir):
     """Variables for a program that is not sanitized and loads what is."""
-    libraries = []
-    for name, library in (('address', 'libasan.so'), ('thread', 'libtsan.so')):
-        if name in sanitizers:
-            done = subprocess.run(['g++', f'-print-file-name={library}'], check=True,
-                                  capture_output=True, text=True)
-            libraries.append(os.path.realpath(done.stdout.strip()))
+    libraries = [_runtime(_compiler(build_dir), name)
+                 for option, name in (('address', 'asan'), ('thread', 'tsan'))
+                 if option in sanitizers]
     if not libraries:
         return {}
     # Without it nbdkit hangs at its end; the source says why.
