@@ -10,11 +10,12 @@ packages_demo="
   ninja-build nlohmann-json3-dev perl pkg-config procps python3 python3-libnbd
   qemu-utils"
 
-# What the tests need on top of that.
+# What the tests need on top of that; llvm-16 has the names for sanitizers'
+# reports and suppressions.
 packages_test="
   $packages_demo
-  busybox-static clang clang-14 clang-format-14 cpio iproute2 iputils-ping kmod
-  libclang-rt-14-dev libgmock-dev libgtest-dev nftables qemu-system-x86
+  busybox-static clang-16 clang-format-14 cpio iproute2 iputils-ping kmod
+  libclang-rt-16-dev libgmock-dev libgtest-dev lld-16 llvm-16 nftables qemu-system-x86
   rdmacm-utils shellcheck tcpdump tshark xz-utils"
 
 package_missing() {
