@@ -4,6 +4,7 @@ Debian's nbdkit is not sanitized but loads our plugin, which is: the runtime of
 the sanitizer has to be in the process before anything else, so it is preloaded.
 """
 
+import functools
 import json
 import os
 import subprocess
@@ -46,8 +47,10 @@ def _compiler(build_dir):
                     for group in target['target_sources'] if group.get('language') == 'cpp')
 
 
-def _runtime(compiler, name):
-    """The sanitizer's shared library that belongs to a compiler."""
+@functools.cache
+def _runtime(build_dir, name):
+    """The sanitizer's shared library that belongs to a build's compiler."""
+    compiler = _compiler(build_dir)
     library = f'lib{name}.so'
     if any('clang' in word for word in compiler):
         library = f'libclang_rt.{name}-{os.uname().machine}.so'
@@ -58,7 +61,7 @@ def _runtime(compiler, name):
 
 def preload(sanitizers, build_dir):
     """Variables for a program that is not sanitized and loads what is."""
-    libraries = [_runtime(_compiler(build_dir), name)
+    libraries = [_runtime(build_dir, name)
                  for option, name in (('address', 'asan'), ('thread', 'tsan'))
                  if option in sanitizers]
     if not libraries:
