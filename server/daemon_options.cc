@@ -21,7 +21,7 @@ namespace {
 
 using Crc = rtrs::fabric::SoftiwarpOptions::Crc;
 
-const std::map<std::string, FabricChoice>& Fabrics() {
+const std::map<std::string, FabricChoice>& FabricChoices() {
   static const auto* const map = new std::map<std::string, FabricChoice>{
       {"auto", FabricChoice::kAuto},
       {"verbs", FabricChoice::kVerbs},
@@ -184,7 +184,7 @@ void AddOptions(CLI::App* app, DaemonOptions* options, uint16_t* port,
   app->add_option("--workers", server.workers, "threads that serve requests")
       ->type_name("NUMBER")
       ->capture_default_str();
-  AddChoice(app, "--fabric", &options->fabric, Fabrics(),
+  AddChoice(app, "--fabric", &options->fabric, FabricChoices(),
             "what RDMA runs over [auto]");
   AddChoice(app, "--crc", &options->crc, Crcs(),
             "checksums in softiwarp; auto: for peers on other machines [auto]");

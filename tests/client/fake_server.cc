@@ -27,7 +27,6 @@ T Take(absl::StatusOr<T> value) {
 FakeServer::FakeServer(fabric::Fabric* fabric, const std::string& address,
                        Config c)
     : config(c),
-      fabric_(fabric),
       channel_(Take(fabric->CreateEventChannel())),
       pd_(Take(fabric->AllocPd())),
       cq_(Take(channel_->CreateCq(65536))),

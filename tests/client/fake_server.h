@@ -117,7 +117,6 @@ class FakeServer {
   fabric::Sge Keep(const std::vector<uint8_t>& bytes);
   void Post(Con* con, fabric::SendWr wr);
 
-  fabric::Fabric* const fabric_;
   std::unique_ptr<fabric::EventChannel> channel_;
   std::unique_ptr<fabric::ProtectionDomain> pd_;
   std::unique_ptr<fabric::CompletionQueue> cq_;

@@ -22,6 +22,8 @@
 
 namespace rnbd::gateway {
 
+inline constexpr uint64_t kDiskSize = 1 << 20;  // of most tests' disk
+
 struct FakeDevice {
   std::vector<uint8_t> bytes;
   wire::OpenRsp rsp;  // id and nsectors are filled in

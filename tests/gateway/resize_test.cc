@@ -19,16 +19,15 @@ using ::testing::HasSubstr;
 using wire::AccessMode;
 using wire::RnbdType;
 
-constexpr uint64_t kSize = 1 << 20;
 constexpr uint32_t kId = 0;  // of the first device that is opened
 
 class ResizeTest : public ::testing::Test {
  protected:
   ResizeTest() {
-    FakeDevice& disk = server_.AddDevice("disk0", kSize);
+    FakeDevice& disk = server_.AddDevice("disk0", kDiskSize);
     disk.rsp.max_discard_sectors = 512;
     disk.rsp.discard_granularity = 4096;
-    server_.AddDevice("disk1", kSize);
+    server_.AddDevice("disk1", kDiskSize);
     server_.limits.capabilities.bits = rtrs::wire::Capabilities::kNotice |
                                        rtrs::wire::Capabilities::kWriteVerifier;
     disk.rsp.write_verifier = 7;
@@ -74,38 +73,39 @@ class ResizeTest : public ::testing::Test {
 };
 
 TEST_F(ResizeTest, GrowthIsTakenUp) {
-  EXPECT_EQ(rtrs::ErrnoOf(Read(kSize)), EINVAL);
-  Resize(2 * kSize);
-  WaitForSize(2 * kSize);
-  EXPECT_TRUE(Read(kSize).ok());
-  EXPECT_TRUE(device_->Write(buffer_, 512, 2 * kSize - 512, false, 0).ok());
-  EXPECT_EQ(rtrs::ErrnoOf(Read(2 * kSize)), EINVAL);
+  EXPECT_EQ(rtrs::ErrnoOf(Read(kDiskSize)), EINVAL);
+  Resize(2 * kDiskSize);
+  WaitForSize(2 * kDiskSize);
+  EXPECT_TRUE(Read(kDiskSize).ok());
+  EXPECT_TRUE(device_->Write(buffer_, 512, 2 * kDiskSize - 512, false, 0).ok());
+  EXPECT_EQ(rtrs::ErrnoOf(Read(2 * kDiskSize)), EINVAL);
   EXPECT_EQ(server_.ios().back().device_id, kId);
 }
 
 TEST_F(ResizeTest, BeyondTheNewEndOfAShrunkDeviceNothingIsSent) {
-  Resize(kSize / 2);
-  WaitForSize(kSize / 2);
-  EXPECT_TRUE(Read(kSize / 2 - 512).ok());
+  Resize(kDiskSize / 2);
+  WaitForSize(kDiskSize / 2);
+  EXPECT_TRUE(Read(kDiskSize / 2 - 512).ok());
   server_.ClearSeen();
-  const absl::Status read = Read(kSize / 2);
+  const absl::Status read = Read(kDiskSize / 2);
   EXPECT_EQ(rtrs::ErrnoOf(read), EINVAL);
   EXPECT_THAT(std::string(read.message()),
               HasSubstr("has 524288 bytes now, it had 1048576 when"));
-  EXPECT_EQ(
-      rtrs::ErrnoOf(device_->Write(buffer_, 4096, kSize / 2 - 512, false, 0)),
-      ENOSPC);
-  EXPECT_EQ(rtrs::ErrnoOf(device_->Zero(512, kSize / 2, {}, 0)), ENOSPC);
-  EXPECT_EQ(rtrs::ErrnoOf(device_->Trim(4096, kSize / 2, false, 0)), EINVAL);
+  EXPECT_EQ(rtrs::ErrnoOf(
+                device_->Write(buffer_, 4096, kDiskSize / 2 - 512, false, 0)),
+            ENOSPC);
+  EXPECT_EQ(rtrs::ErrnoOf(device_->Zero(512, kDiskSize / 2, {}, 0)), ENOSPC);
+  EXPECT_EQ(rtrs::ErrnoOf(device_->Trim(4096, kDiskSize / 2, false, 0)),
+            EINVAL);
   EXPECT_TRUE(server_.seen().empty());
 }
 
 TEST_F(ResizeTest, OneCloseEndsWhatWasAskedForOften) {
   auto second = *session_->Map("disk0", AccessMode::kRw);
   for (uint64_t i = 2; i < 6; ++i) {
-    Resize(i * kSize);
-    WaitForSize(i * kSize);
-    EXPECT_EQ(second->info().size, i * kSize);
+    Resize(i * kDiskSize);
+    WaitForSize(i * kDiskSize);
+    EXPECT_EQ(second->info().size, i * kDiskSize);
   }
   EXPECT_EQ(Opens(), 5u);
   device_.reset();
@@ -114,44 +114,44 @@ TEST_F(ResizeTest, OneCloseEndsWhatWasAskedForOften) {
   EXPECT_EQ(Closes(), 1u);
   EXPECT_EQ(server_.open_devices(), 0u);
   auto third = *session_->Map("disk0", AccessMode::kRo);
-  EXPECT_EQ(third->info().size, 5 * kSize);
+  EXPECT_EQ(third->info().size, 5 * kDiskSize);
 }
 
 TEST_F(ResizeTest, UnknownDeviceIsNotAskedFor) {
   for (const uint32_t id : {1u, 4711u, (1u << 28) - 1}) fake_->Notice(id);
-  Resize(2 * kSize);  // what came first is through when this is
-  WaitForSize(2 * kSize);
+  Resize(2 * kDiskSize);  // what came first is through when this is
+  WaitForSize(2 * kDiskSize);
   EXPECT_EQ(Opens(), 2u);
 }
 
 TEST_F(ResizeTest, FloodOfNoticesIsOneQuestionAtATime) {
   server_.HoldOpens();
-  server_.Resize("disk0", 2 * kSize);
+  server_.Resize("disk0", 2 * kDiskSize);
   for (uint32_t i = 0; i < 100000; ++i) fake_->Notice(i % 4);
   server_.WaitForHeldOpen();
   for (uint32_t i = 0; i < 100000; ++i) fake_->Notice(i % 4);
   server_.ReleaseOpens();
-  WaitForSize(2 * kSize);
+  WaitForSize(2 * kDiskSize);
   EXPECT_EQ(Opens(), 2u);
 }
 
 TEST_F(ResizeTest, RequestsGoOnWhileItIsAsked) {
   server_.HoldOpens();
-  Resize(2 * kSize);
+  Resize(2 * kDiskSize);
   server_.WaitForHeldOpen();
   EXPECT_TRUE(Read(0).ok());
-  EXPECT_EQ(device_->info().size, kSize);
+  EXPECT_EQ(device_->info().size, kDiskSize);
   auto second = session_->Map("disk0", AccessMode::kRw);
   ASSERT_TRUE(second.ok());
   server_.ReleaseOpens();
-  WaitForSize(2 * kSize);
-  EXPECT_TRUE(Read(kSize).ok());
+  WaitForSize(2 * kDiskSize);
+  EXPECT_TRUE(Read(kDiskSize).ok());
 }
 
 // The answer that was not waited for must not leave the device open.
 TEST_F(ResizeTest, UnmapWhileItIsAskedClosesOnce) {
   server_.HoldOpens();
-  Resize(2 * kSize);
+  Resize(2 * kDiskSize);
   server_.WaitForHeldOpen();
   const std::weak_ptr<BlockDevice> device = device_;
   std::thread unmap([this] { device_.reset(); });
@@ -165,19 +165,19 @@ TEST_F(ResizeTest, UnmapWhileItIsAskedClosesOnce) {
 
 TEST_F(ResizeTest, RefusedQuestionLeavesTheDeviceAsItIs) {
   server_.FailOpens(1, EIO);
-  Resize(2 * kSize);
+  Resize(2 * kDiskSize);
   WaitFor([this] { return Opens() == 2; });
   EXPECT_TRUE(Read(0).ok());
-  EXPECT_EQ(device_->info().size, kSize);
+  EXPECT_EQ(device_->info().size, kDiskSize);
   // The server says it again.
   WaitFor([this] {
     fake_->Notice(kId);
-    return device_->info().size == 2 * kSize;
+    return device_->info().size == 2 * kDiskSize;
   });
 }
 
 TEST_F(ResizeTest, AnswerOfADeviceThatLostFuaIsNotTaken) {
-  server_.AddDevice("disk0", 2 * kSize).rsp.cache_policy =
+  server_.AddDevice("disk0", 2 * kDiskSize).rsp.cache_policy =
       wire::OpenRsp::kWriteBack;
   fake_->Notice(kId);
   WaitFor([this] { return !Read(0).ok(); });
@@ -188,14 +188,14 @@ TEST_F(ResizeTest, AnswerOfADeviceThatLostFuaIsNotTaken) {
 
 TEST_F(ResizeTest, SessionLostWhileItIsAskedTellsTheSizeLater) {
   server_.HoldOpens();
-  Resize(2 * kSize);
+  Resize(2 * kDiskSize);
   server_.WaitForHeldOpen();
   fake_->Disconnect();
   server_.ReleaseOpens();
   fake_->Reconnect();
-  WaitForSize(2 * kSize);
+  WaitForSize(2 * kDiskSize);
   WaitFor([this] { return Read(0).ok(); });
-  EXPECT_TRUE(Read(kSize).ok());
+  EXPECT_TRUE(Read(kDiskSize).ok());
   EXPECT_NE(server_.ios().back().device_id, kId);
   const size_t opens = Opens();
   device_.reset();
@@ -207,9 +207,9 @@ TEST_F(ResizeTest, SessionLostWhileItIsAskedTellsTheSizeLater) {
 // size.
 TEST_F(ResizeTest, QuestionDoesNotHideLostWrites) {
   ASSERT_TRUE(device_->Write(buffer_, 512, 0, false, 0).ok());
-  server_.AddDevice("disk0", 2 * kSize).rsp.write_verifier = 8;
+  server_.AddDevice("disk0", 2 * kDiskSize).rsp.write_verifier = 8;
   fake_->Notice(kId);
-  WaitForSize(2 * kSize);
+  WaitForSize(2 * kDiskSize);
   fake_->Disconnect();
   fake_->Reconnect();
   WaitFor([this] { return Read(0).ok(); });
@@ -222,16 +222,16 @@ TEST_F(ResizeTest, QuestionDoesNotHideLostWrites) {
 
 TEST_F(ResizeTest, DeviceThatGrewWhileAwayIsTaken) {
   fake_->Disconnect();
-  server_.AddDevice("disk0", 2 * kSize).rsp.write_verifier = 8;
+  server_.AddDevice("disk0", 2 * kDiskSize).rsp.write_verifier = 8;
   fake_->Reconnect();
-  WaitForSize(2 * kSize);
+  WaitForSize(2 * kDiskSize);
   WaitFor([this] { return Read(0).ok(); });
-  EXPECT_TRUE(Read(kSize).ok());
+  EXPECT_TRUE(Read(kDiskSize).ok());
 }
 
 TEST_F(ResizeTest, SmallerDeviceAfterTheReconnectIsAnother) {
   fake_->Disconnect();
-  server_.AddDevice("disk0", kSize / 2).rsp.write_verifier = 8;
+  server_.AddDevice("disk0", kDiskSize / 2).rsp.write_verifier = 8;
   fake_->Reconnect();
   WaitFor([this] {
     return std::string(Read(0).message()).find("another device") !=
@@ -243,11 +243,11 @@ TEST_F(ResizeTest, SmallerDeviceAfterTheReconnectIsAnother) {
 
 TEST_F(ResizeTest, SmallerDeviceWithItsVerifierHasShrunk) {
   fake_->Disconnect();
-  server_.Resize("disk0", kSize / 2);
+  server_.Resize("disk0", kDiskSize / 2);
   fake_->Reconnect();
-  WaitForSize(kSize / 2);
+  WaitForSize(kDiskSize / 2);
   WaitFor([this] { return Read(0).ok(); });
-  EXPECT_EQ(rtrs::ErrnoOf(Read(kSize / 2)), EINVAL);
+  EXPECT_EQ(rtrs::ErrnoOf(Read(kDiskSize / 2)), EINVAL);
 }
 
 }  // namespace

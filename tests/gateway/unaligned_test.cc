@@ -19,11 +19,9 @@ using wire::AccessMode;
 using wire::Io;
 using wire::Op;
 
-constexpr uint64_t kSize = 1 << 20;
-
 class UnalignedTest : public ::testing::TestWithParam<int> {
  protected:
-  UnalignedTest() : disk_(server_.AddDevice("disk", kSize)) {
+  UnalignedTest() : disk_(server_.AddDevice("disk", kDiskSize)) {
     options_.sessname = "demo";
   }
   void Map() {
@@ -50,13 +48,13 @@ TEST_P(UnalignedTest, RandomOperationsAgainstAReference) {
       GetParam() == 512 ? WriteZeroesChoice::kYes : WriteZeroesChoice::kNo;
   Map();
   std::vector<uint8_t> reference = disk_.bytes;
-  std::vector<uint8_t> buffer(kSize);
+  std::vector<uint8_t> buffer(kDiskSize);
   rtrs::SeededRandom random(static_cast<uint64_t>(GetParam()));
   for (int i = 0; i < 3000; ++i) {
     const uint64_t limit = random.Below(8) == 0 ? 200000 : 3ull * block;
-    const uint64_t offset = random.Below(kSize);
+    const uint64_t offset = random.Below(kDiskSize);
     const auto count = static_cast<uint32_t>(
-        std::min(1 + random.Below(limit), kSize - offset));
+        std::min(1 + random.Below(limit), kDiskSize - offset));
     switch (random.Below(4)) {
       case 0:
         ASSERT_TRUE(device_->Read(buffer.data(), count, offset, 0).ok());

@@ -1,6 +1,5 @@
 #include "tests/pcap/checker.h"
 
-#include <algorithm>
 #include <bit>
 
 #include "absl/strings/str_cat.h"
@@ -16,11 +15,6 @@ namespace {
 constexpr size_t kReqFirstConn = 44;
 constexpr size_t kReqReserved = 45;
 constexpr size_t kRspReserved = 20;
-
-bool AllZero(absl::Span<const uint8_t> bytes) {
-  return std::all_of(bytes.begin(), bytes.end(),
-                     [](uint8_t b) { return b == 0; });
-}
 
 // Reserved bytes that may begin with capabilities.
 bool ReservedIsClean(absl::Span<const uint8_t> reserved,

@@ -2,6 +2,7 @@
 #ifndef TESTS_PCAP_MESSAGE_H_
 #define TESTS_PCAP_MESSAGE_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -26,6 +27,12 @@ struct Message {
   std::optional<uint32_t> imm;               // kImmediate, kSend with immediate
   std::optional<uint32_t> invalidated_rkey;  // kSend with invalidate
 };
+
+// As what is reserved has to be.
+inline bool AllZero(absl::Span<const uint8_t> bytes) {
+  return std::all_of(bytes.begin(), bytes.end(),
+                     [](uint8_t b) { return b == 0; });
+}
 
 using ConnectionId = size_t;
 

@@ -10,11 +10,6 @@ namespace {
 
 using wire::ImmType;
 
-bool AllZero(absl::Span<const uint8_t> bytes) {
-  return std::all_of(bytes.begin(), bytes.end(),
-                     [](uint8_t b) { return b == 0; });
-}
-
 constexpr size_t kInfoReqReserved = 257;
 
 }  // namespace

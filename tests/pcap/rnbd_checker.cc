@@ -1,11 +1,11 @@
 #include "tests/pcap/rnbd_checker.h"
 
-#include <algorithm>
 #include <bit>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "rtrs/wire/coding.h"
+#include "tests/pcap/message.h"
 
 namespace rtrs::pcap {
 namespace {
@@ -19,11 +19,6 @@ constexpr uint32_t kDefinedFlags =
     rnbd::wire::Io::kNoUnmap;
 constexpr size_t kIoOpAndFlags = 16;
 constexpr size_t kOpenRspReserved = 46;
-
-bool AllZero(absl::Span<const uint8_t> bytes) {
-  return std::all_of(bytes.begin(), bytes.end(),
-                     [](uint8_t b) { return b == 0; });
-}
 
 const char* KindName(RtrsType type) {
   return type == RtrsType::kWrite ? "WRITE" : "READ";

@@ -17,7 +17,6 @@ using wire::Io;
 using wire::Op;
 
 constexpr size_t kFullAt = 256 << 10;
-constexpr size_t kSize = 1 << 20;
 constexpr uint32_t kBlock = 64 << 10;
 constexpr uint32_t kBlockSectors = kBlock / wire::kSectorSize;
 
@@ -56,7 +55,7 @@ class FailureTest : public testing::TestWithParam<Way> {
     options.io = GetParam().io;
     server_ = std::make_unique<ServerFixture>(options);
     server_->dir().MakeFile("disk", 0);
-    Resize(kSize);
+    Resize(kDiskSize);
     session_ = server_->Connect("client");
     id_ = server_->MustOpen(session_, "disk");
   }
@@ -99,20 +98,20 @@ TEST_P(FailureTest, AFullDiskIsEnospcAndServesOn) {
   Open(small_.path());
   uint32_t written = 0;
   int error = 0;
-  while (written < kSize / kBlock &&
+  while (written < kDiskSize / kBlock &&
          (error = Write(written * kBlockSectors, 'w')) == 0) {
     ++written;
   }
   EXPECT_EQ(error, ENOSPC);
   ASSERT_GT(written, 0u);
-  ASSERT_LT(written, kSize / kBlock);
+  ASSERT_LT(written, kDiskSize / kBlock);
   // What was acknowledged is there, the rest answers in order.
   std::string data;
   for (uint32_t i = 0; i < written; ++i) {
     ASSERT_EQ(Read(i * kBlockSectors, &data), 0);
     EXPECT_EQ(data, std::string(kBlock, 'w')) << i;
   }
-  EXPECT_EQ(Read(kSize / wire::kSectorSize - kBlockSectors, &data), 0);
+  EXPECT_EQ(Read(kDiskSize / wire::kSectorSize - kBlockSectors, &data), 0);
   EXPECT_EQ(data, std::string(kBlock, 0));
   // Room is made by a discard, as a client would.
   EXPECT_EQ(Do(Op::kDiscard, 0, kBlock), 0);
@@ -123,35 +122,35 @@ TEST_P(FailureTest, AFullDiskIsEnospcAndServesOn) {
 TEST_P(FailureTest, ADeviceThatGrowsIsServedToItsEnd) {
   Open(DiskDirectory());
   std::string data;
-  EXPECT_EQ(Read(kSize / wire::kSectorSize, &data), EIO);
-  Resize(2 * kSize);
+  EXPECT_EQ(Read(kDiskSize / wire::kSectorSize, &data), EIO);
+  Resize(2 * kDiskSize);
   server_->opener().LookAtSizes();
-  EXPECT_EQ(Read(kSize / wire::kSectorSize, &data), 0);
-  EXPECT_EQ(Write(2 * kSize / wire::kSectorSize - kBlockSectors, 'e'), 0);
-  EXPECT_EQ(Write(2 * kSize / wire::kSectorSize, 'e'), EIO);
-  EXPECT_EQ(server_->dir().Read("disk").size(), 2 * kSize);
+  EXPECT_EQ(Read(kDiskSize / wire::kSectorSize, &data), 0);
+  EXPECT_EQ(Write(2 * kDiskSize / wire::kSectorSize - kBlockSectors, 'e'), 0);
+  EXPECT_EQ(Write(2 * kDiskSize / wire::kSectorSize, 'e'), EIO);
+  EXPECT_EQ(server_->dir().Read("disk").size(), 2 * kDiskSize);
 }
 
 TEST_P(FailureTest, ADeviceThatGrowsIsServedToItsEndBeforeItIsLookedAt) {
   Open(DiskDirectory());
-  EXPECT_EQ(Write(kSize / wire::kSectorSize, 'e'), EIO);
-  Resize(2 * kSize);
-  EXPECT_EQ(Write(2 * kSize / wire::kSectorSize - kBlockSectors, 'e'), 0);
+  EXPECT_EQ(Write(kDiskSize / wire::kSectorSize, 'e'), EIO);
+  Resize(2 * kDiskSize);
+  EXPECT_EQ(Write(2 * kDiskSize / wire::kSectorSize - kBlockSectors, 'e'), 0);
   std::string data;
-  EXPECT_EQ(Read(2 * kSize / wire::kSectorSize - kBlockSectors, &data), 0);
+  EXPECT_EQ(Read(2 * kDiskSize / wire::kSectorSize - kBlockSectors, &data), 0);
   EXPECT_EQ(data, std::string(kBlock, 'e'));
-  EXPECT_EQ(Write(2 * kSize / wire::kSectorSize, 'e'), EIO);
+  EXPECT_EQ(Write(2 * kDiskSize / wire::kSectorSize, 'e'), EIO);
 }
 
 TEST_P(FailureTest, ADeviceThatShrinksIsNotWrittenBeyondItsEnd) {
   Open(DiskDirectory());
-  Resize(kSize / 2);
+  Resize(kDiskSize / 2);
   server_->opener().LookAtSizes();
   std::string data;
-  EXPECT_EQ(Write(kSize / 2 / wire::kSectorSize, 'e'), EIO);
-  EXPECT_EQ(Read(kSize / 2 / wire::kSectorSize, &data), EIO);
-  EXPECT_EQ(Write(kSize / 2 / wire::kSectorSize - kBlockSectors, 'e'), 0);
-  EXPECT_EQ(server_->dir().Read("disk").size(), kSize / 2);
+  EXPECT_EQ(Write(kDiskSize / 2 / wire::kSectorSize, 'e'), EIO);
+  EXPECT_EQ(Read(kDiskSize / 2 / wire::kSectorSize, &data), EIO);
+  EXPECT_EQ(Write(kDiskSize / 2 / wire::kSectorSize - kBlockSectors, 'e'), 0);
+  EXPECT_EQ(server_->dir().Read("disk").size(), kDiskSize / 2);
 }
 
 TEST_P(FailureTest, ADeviceThatIsClosedIsNotLookedAtAnyMore) {
@@ -159,9 +158,9 @@ TEST_P(FailureTest, ADeviceThatIsClosedIsNotLookedAtAnyMore) {
   EXPECT_EQ(server_->Close(session_, id_), 0);
   server_->opener().LookAtSizes();
   wire::OpenRsp rsp;
-  Resize(2 * kSize);
+  Resize(2 * kDiskSize);
   EXPECT_EQ(server_->Open(session_, "disk", AccessMode::kRw, &rsp), 0);
-  EXPECT_EQ(rsp.nsectors, 2 * kSize / wire::kSectorSize);
+  EXPECT_EQ(rsp.nsectors, 2 * kDiskSize / wire::kSectorSize);
 }
 
 }  // namespace

@@ -54,6 +54,8 @@ class StickyIsBlockDevice : public ExportPath {
   }
 };
 
+inline constexpr size_t kDiskSize = 1 << 20;  // of most tests' disk
+
 enum class EngineKind { kThreads, kUring };
 
 class ServerFixture {

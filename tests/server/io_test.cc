@@ -19,8 +19,6 @@ using wire::AccessMode;
 using wire::Io;
 using wire::Op;
 
-constexpr size_t kSize = 1 << 20;
-
 struct Way {
   const char* name;
   std::string parent;
@@ -31,7 +29,7 @@ struct Way {
 class IoTest : public testing::TestWithParam<Way> {
  protected:
   IoTest() : server_(OptionsOf(GetParam())) {
-    server_.dir().MakeFile("disk", kSize, 'a');
+    server_.dir().MakeFile("disk", kDiskSize, 'a');
     session_ = server_.Connect("client");
     id_ = server_.MustOpen(session_, "disk");
   }
@@ -106,12 +104,12 @@ TEST_P(IoTest, ReadsBackAWholeChunk) {
 }
 
 TEST_P(IoTest, ServesTheFirstAndTheLastSector) {
-  const uint64_t last = kSize / 512 - 1;
+  const uint64_t last = kDiskSize / 512 - 1;
   EXPECT_EQ(server_.Write(session_, id_, 0, std::string(512, 'x')), 0);
   EXPECT_EQ(server_.Write(session_, id_, last, std::string(512, 'y')), 0);
   EXPECT_EQ(Stored(0, 512), std::string(512, 'x'));
-  EXPECT_EQ(Stored(kSize - 512, 512), std::string(512, 'y'));
-  EXPECT_EQ(server_.dir().Read("disk").size(), kSize);
+  EXPECT_EQ(Stored(kDiskSize - 512, 512), std::string(512, 'y'));
+  EXPECT_EQ(server_.dir().Read("disk").size(), kDiskSize);
 }
 
 TEST_P(IoTest, ManyAtOnceAllAnswer) {
@@ -167,7 +165,7 @@ TEST_P(IoTest, DiscardMakesAHole) {
   EXPECT_EQ(Stored(0, 65536), std::string(65536, 0));
   struct stat st {};
   ASSERT_EQ(stat(server_.dir().File("disk").c_str(), &st), 0);
-  EXPECT_LT(static_cast<size_t>(st.st_blocks) * 512, kSize);
+  EXPECT_LT(static_cast<size_t>(st.st_blocks) * 512, kDiskSize);
 }
 
 TEST_P(IoTest, DiscardOfAnOddRangeLeavesTheRest) {
@@ -229,23 +227,23 @@ TEST_P(IoTest, SecureEraseOfAFileIsNotSupported) {
 }
 
 TEST_P(IoTest, BeyondTheEndIsEio) {
-  const uint64_t sectors = kSize / 512;
+  const uint64_t sectors = kDiskSize / 512;
   std::string data;
   EXPECT_EQ(server_.Read(session_, id_, sectors, 512, &data), EIO);
   EXPECT_EQ(server_.Read(session_, id_, sectors - 1, 1024, &data), EIO);
   EXPECT_EQ(server_.Write(session_, id_, sectors - 1, std::string(1024, 'z')),
             EIO);
   EXPECT_EQ(Do(Op::kDiscard, sectors - 8, 8192), EIO);
-  EXPECT_EQ(Do(Op::kWriteZeroes, 0, kSize + 512), EIO);
-  EXPECT_EQ(server_.dir().Read("disk").size(), kSize);
-  EXPECT_EQ(Stored(kSize - 512, 512), std::string(512, 'a'));
+  EXPECT_EQ(Do(Op::kWriteZeroes, 0, kDiskSize + 512), EIO);
+  EXPECT_EQ(server_.dir().Read("disk").size(), kDiskSize);
+  EXPECT_EQ(Stored(kDiskSize - 512, 512), std::string(512, 'a'));
 }
 
 TEST_P(IoTest, RangesThatWrapAreEio) {
   EXPECT_EQ(Do(Op::kDiscard, ~0ull, 512), EIO);
   EXPECT_EQ(Do(Op::kDiscard, (1ull << 55) + 1, 4096), EIO);
   EXPECT_EQ(Do(Op::kWriteZeroes, 8, 0xfffffe00), EIO);
-  EXPECT_EQ(server_.dir().Read("disk"), std::string(kSize, 'a'));
+  EXPECT_EQ(server_.dir().Read("disk"), std::string(kDiskSize, 'a'));
 }
 
 TEST_P(IoTest, MisalignedLengthIsEinval) {
@@ -306,7 +304,7 @@ TEST_P(IoTest, ReadOnlyIsEnforcedOnEveryRequest) {
   EXPECT_EQ(Do(Op::kFlush, 0, 0), 0);
   std::string data;
   EXPECT_EQ(server_.Read(session_, id_, 0, 512, &data), 0);
-  EXPECT_EQ(server_.dir().Read("disk"), std::string(kSize, 'a'));
+  EXPECT_EQ(server_.dir().Read("disk"), std::string(kDiskSize, 'a'));
 }
 
 TEST_P(IoTest, ReadOfATruncatedFileIsEio) {

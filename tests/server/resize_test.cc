@@ -15,14 +15,13 @@ namespace {
 using rtrs::wire::Capabilities;
 using wire::AccessMode;
 
-constexpr size_t kSize = 1 << 20;
 using Ids = std::vector<uint32_t>;
 
 class ResizeTest : public testing::Test {
  protected:
   ResizeTest() : server_(ServerFixture::Options{}) {
-    server_.dir().MakeFile("disk", kSize);
-    server_.dir().MakeFile("other", kSize);
+    server_.dir().MakeFile("disk", kDiskSize);
+    server_.dir().MakeFile("other", kDiskSize);
   }
   FakeSession* Hearing(const std::string& name) {
     return server_.Connect(name, {Capabilities::kNotice});
@@ -63,7 +62,7 @@ TEST_F(ResizeTest, EverySessionThatHasItOpenAndCanHearIsTold) {
   server_.MustOpen(kernel, "disk", AccessMode::kRo);
   server_.MustOpen(elsewhere, "other", AccessMode::kRo);
   ASSERT_NE(id_a, id_b);
-  Resize(2 * kSize);
+  Resize(2 * kDiskSize);
   Look();
   EXPECT_EQ(a->notices, Ids{id_a});
   EXPECT_EQ(b->notices, Ids{id_b});
@@ -74,15 +73,15 @@ TEST_F(ResizeTest, EverySessionThatHasItOpenAndCanHearIsTold) {
 TEST_F(ResizeTest, IsToldAgainUntilTheClientAsks) {
   FakeSession* session = Hearing("a");
   const uint32_t id = server_.MustOpen(session, "disk");
-  Resize(kSize / 2);
+  Resize(kDiskSize / 2);
   Look();
   Look();
   Look();
   EXPECT_EQ(session->notices, (Ids{id, id, id}));
-  EXPECT_EQ(Ask(session), kSize / 2);
+  EXPECT_EQ(Ask(session), kDiskSize / 2);
   Look();
   EXPECT_EQ(session->notices.size(), 3u);
-  Resize(kSize);
+  Resize(kDiskSize);
   Look();
   EXPECT_EQ(session->notices.size(), 4u);
 }
@@ -90,8 +89,8 @@ TEST_F(ResizeTest, IsToldAgainUntilTheClientAsks) {
 TEST_F(ResizeTest, WhoAskedBeforeItWasNoticedIsNotTold) {
   FakeSession* session = Hearing("a");
   server_.MustOpen(session, "disk");
-  Resize(2 * kSize);
-  EXPECT_EQ(Ask(session), 2 * kSize);
+  Resize(2 * kDiskSize);
+  EXPECT_EQ(Ask(session), 2 * kDiskSize);
   Look();
   EXPECT_TRUE(session->notices.empty());
 }
@@ -99,7 +98,7 @@ TEST_F(ResizeTest, WhoAskedBeforeItWasNoticedIsNotTold) {
 TEST_F(ResizeTest, AskingOpensNothingTwice) {
   FakeSession* session = Hearing("a");
   const uint32_t id = server_.MustOpen(session, "disk");
-  Resize(2 * kSize);
+  Resize(2 * kDiskSize);
   Look();
   EXPECT_EQ(server_.MustOpen(session, "disk"), id);
   EXPECT_EQ(server_.Close(session, id), 0);
@@ -111,7 +110,7 @@ TEST_F(ResizeTest, WhoClosedItIsNotTold) {
   FakeSession* session = Hearing("a");
   const uint32_t id = server_.MustOpen(session, "disk");
   ASSERT_EQ(server_.Close(session, id), 0);
-  Resize(2 * kSize);
+  Resize(2 * kDiskSize);
   Look();
   EXPECT_TRUE(session->notices.empty());
 }
@@ -122,7 +121,7 @@ TEST_F(ResizeTest, WhoIsGoneIsNotTold) {
   server_.MustOpen(session, "disk");
   const uint32_t id = server_.MustOpen(stays, "disk", AccessMode::kRo);
   server_.Disconnect(session);  // and is freed
-  Resize(2 * kSize);
+  Resize(2 * kDiskSize);
   Look();
   EXPECT_EQ(stays->notices, Ids{id});
 }

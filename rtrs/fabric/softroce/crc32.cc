@@ -10,8 +10,7 @@
 namespace rtrs::softroce {
 namespace {
 
-constexpr uint32_t kPolynomial = 0xEDB88320;  // reflected
-constexpr size_t kStep = 16;                  // bytes taken at once
+constexpr size_t kStep = 16;  // bytes taken at once
 
 using Table = std::array<uint32_t, 256>;
 
@@ -21,7 +20,7 @@ constexpr std::array<Table, kStep> kTables = [] {
   for (uint32_t byte = 0; byte < 256; ++byte) {
     uint32_t crc = byte;
     for (int bit = 0; bit < 8; ++bit) {
-      crc = (crc >> 1) ^ ((crc & 1) != 0 ? kPolynomial : 0);
+      crc = (crc >> 1) ^ ((crc & 1) != 0 ? kCrc32Polynomial : 0);
     }
     tables[0][byte] = crc;
   }

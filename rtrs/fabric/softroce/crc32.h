@@ -10,6 +10,8 @@
 
 namespace rtrs::softroce {
 
+inline constexpr uint32_t kCrc32Polynomial = 0xEDB88320;  // bit 31 is x^0
+
 // CRC-32 as in zlib over `data`, chained through `crc` (0 at first).
 uint32_t Crc32(uint32_t crc, absl::Span<const uint8_t> data);
 

@@ -13,7 +13,6 @@ namespace {
 using wire::GetLe;
 using wire::PutBe;
 
-constexpr uint32_t kPolynomial = 0xEDB88320;  // reflected: bit 31 is x^0
 constexpr size_t kLrhSize = 8;
 constexpr size_t kIpv4Size = 20;
 constexpr size_t kIpv6Size = 40;
@@ -25,7 +24,7 @@ constexpr uint32_t Multiply(uint32_t a, uint32_t b) {
   uint32_t product = 0;
   for (int i = 31; i >= 0; --i) {
     if ((a >> i) & 1) product ^= b;
-    b = (b >> 1) ^ ((b & 1) ? kPolynomial : 0);
+    b = (b >> 1) ^ ((b & 1) ? kCrc32Polynomial : 0);
   }
   return product;
 }
@@ -36,7 +35,7 @@ constexpr std::array<uint32_t, 16> kUndoBytes = [] {
   uint32_t v = 0x80000000;
   for (int i = 0; i < 8; ++i) {
     const bool constant = (v & 0x80000000) != 0;
-    v = (constant ? v ^ kPolynomial : v);
+    v = (constant ? v ^ kCrc32Polynomial : v);
     v = (v << 1) | (constant ? 1 : 0);
   }
   std::array<uint32_t, 16> table{};

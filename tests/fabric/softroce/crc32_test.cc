@@ -9,14 +9,14 @@
 namespace rtrs::softroce {
 namespace {
 
-absl::Span<const uint8_t> Bytes(const std::string& text) {
+absl::Span<const uint8_t> BytesOf(const std::string& text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
 
 // The check value of every list of CRCs.
 TEST(Crc32Test, CheckValue) {
-  EXPECT_EQ(Crc32(0, Bytes("123456789")), 0xCBF43926u);
-  EXPECT_EQ(Crc32ByTables(0, Bytes("123456789")), 0xCBF43926u);
+  EXPECT_EQ(Crc32(0, BytesOf("123456789")), 0xCBF43926u);
+  EXPECT_EQ(Crc32ByTables(0, BytesOf("123456789")), 0xCBF43926u);
   EXPECT_EQ(Crc32ByTables(0, {}), 0u);
 }
 
