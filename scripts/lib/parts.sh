@@ -122,10 +122,10 @@ vm_tests() {
 }
 
 # Where a part's sanitized tree is, and how it is built: nothing is optimized, and
-# clang takes two thirds of g++'s time for it, lld a fifth of ld's; four files at
-# a time halve it once more (names in unnamed namespaces of one directory have to
-# differ therefore). One tree serves the fuzzers too. clang 16 is the first whose thread sanitizer has a shared library
-# to put into nbdkit.
+# clang takes two thirds of g++'s time for it, lld a fifth of ld's. Four files at a
+# time halve it once more; names in unnamed namespaces of one directory have to differ
+# therefore. One tree serves the fuzzers too. clang 16 is the first whose thread
+# sanitizer has a shared library to put into nbdkit.
 asan_build=$root/build-asan
 build_asan() { build_sanitized "$asan_build" address,undefined -Dfuzzers=true; }
 tsan_build=$root/build-tsan
