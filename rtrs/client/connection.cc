@@ -8,7 +8,8 @@ namespace rtrs::client {
 
 absl::StatusOr<std::unique_ptr<Connection>> Connection::Create(
     fabric::EventChannel* channel, fabric::ProtectionDomain* pd,
-    fabric::CompletionQueue* cq, Path* path, uint16_t cid, uint32_t depth) {
+    fabric::CompletionQueue* cq, Path* path, uint16_t cid, uint32_t depth,
+    bool rekeyed) {
   std::unique_ptr<Connection> con(new Connection(pd, path, cid, depth));
   fabric::QueuePairInit init;
   init.pd = pd;
@@ -16,6 +17,7 @@ absl::StatusOr<std::unique_ptr<Connection>> Connection::Create(
   init.max_send_wr = SendEntries(depth);
   init.max_recv_wr = ReceiveEntries(depth);
   init.max_send_sge = 2;  // data and header
+  init.rekeyed = rekeyed;
   init.context = con.get();
   RTRS_ASSIGN_OR_RETURN(con->qp_, channel->CreateQp(init));
   return con;

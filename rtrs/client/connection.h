@@ -61,10 +61,12 @@ class Connection {
     return depth + kSpareReceives + 1;  // INFO_RSP
   }
 
-  // `depth`: requests that may be in flight on it.
+  // `depth`: requests that may be in flight on it. `rekeyed`: each response
+  // may bring a fresh rkey (NEW_RKEY).
   static absl::StatusOr<std::unique_ptr<Connection>> Create(
       fabric::EventChannel* channel, fabric::ProtectionDomain* pd,
-      fabric::CompletionQueue* cq, Path* path, uint16_t cid, uint32_t depth);
+      fabric::CompletionQueue* cq, Path* path, uint16_t cid, uint32_t depth,
+      bool rekeyed);
 
   Path* path() const { return path_; }
   uint16_t cid() const { return cid_; }

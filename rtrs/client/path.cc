@@ -110,7 +110,7 @@ void Path::ConnectNext(absl::Time now) {
   const auto cid = static_cast<uint16_t>(cons_.size());
   absl::StatusOr<std::unique_ptr<Connection>> con = Connection::Create(
       env_->channel, env_->pd, cid == 0 ? service_cq_.get() : io_cq_.get(),
-      this, cid, DepthOf(cid));
+      this, cid, DepthOf(cid), cid > 0 && limits_.new_rkey);
   if (!con.ok()) {
     Fail(PathError(spec_, con.status()));
     return;

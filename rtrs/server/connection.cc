@@ -117,6 +117,7 @@ absl::Status Connection::SetUp(std::unique_ptr<fabric::ConnectRequest>* request,
   init.cq = cq_->queue.get();
   init.max_send_wr = send_depth_;
   init.max_recv_wr = receives;
+  init.rekeyed = options.always_invalidate;
   init.context = this;
   RTRS_ASSIGN_OR_RETURN(qp_, port_->channel()->CreateQp(init));
 

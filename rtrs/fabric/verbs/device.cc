@@ -16,6 +16,11 @@
 #include "rtrs/fabric/verbs/translate.h"
 
 namespace rtrs::fabric::verbs {
+namespace {
+
+constexpr uint32_t kRxeVendorId = 0xFFFFFF;
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<VerbsFabric>> VerbsFabric::Open(
     ibv_context* context) {
@@ -57,6 +62,7 @@ absl::Status VerbsFabric::Query() {
       (device.device_cap_flags & IBV_DEVICE_MEM_MGT_EXTENSIONS) != 0;
   attr_.memory_windows = (device.device_cap_flags & IBV_DEVICE_MEM_WINDOW) != 0;
   attr_.max_inline = ProbeInline();
+  repeats_local_work_ = device.vendor_id == kRxeVendorId;
   RTRS_LOG(info,
            "RDMA device {}: {} work requests a queue, {} completions a queue, "
            "{} inline bytes, {} bytes a message",

@@ -32,6 +32,9 @@ class VerbsFabric : public Fabric {
   ibv_context* context() const { return context_; }
   // The first port whose link is up, else 1.
   uint8_t port() const { return port_; }
+  // Sending again, it also does local work requests again, and those fail:
+  // rdma_rxe, up to Linux 6.1 at least.
+  bool repeats_local_work() const { return repeats_local_work_; }
   // Spreads completion queues over the device's interrupts.
   int NextCompletionVector();
 
@@ -49,6 +52,7 @@ class VerbsFabric : public Fabric {
   ibv_context* const context_;
   DeviceAttr attr_;
   uint8_t port_ = 1;
+  bool repeats_local_work_ = false;
   std::atomic<uint32_t> next_vector_ = 0;
   rtrs::Mutex mutex_;
   absl::flat_hash_map<uint32_t, VerbsChannel*> channels_

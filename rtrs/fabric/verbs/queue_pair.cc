@@ -21,6 +21,7 @@ VerbsQueuePair::VerbsQueuePair(VerbsChannel* channel, const QueuePairInit& init)
       cq_(static_cast<VerbsCq*>(init.cq)),
       max_send_wr_(init.max_send_wr),
       max_recv_wr_(init.max_recv_wr),
+      patient_(init.rekeyed && channel->fabric()->repeats_local_work()),
       sends_(init.max_send_wr + 1, init.max_send_sge, init.max_inline) {
   context_ = init.context;
 }

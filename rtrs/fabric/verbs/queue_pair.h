@@ -98,6 +98,7 @@ class VerbsQueuePair : public QueuePair {
   bool alive() const { return phase_ < Phase::kDead; }
 
   // Connection steps, queue_pair_cm.cc.
+  absl::Status SetAckTimeout();
   absl::Status ModifyTo(ibv_qp_state state);
   absl::Status OnAddressResolved();
   absl::Status OnRouteResolved();
@@ -117,6 +118,7 @@ class VerbsQueuePair : public QueuePair {
   VerbsCq* const cq_;
   const uint32_t max_send_wr_;
   const uint32_t max_recv_wr_;
+  const bool patient_;  // see kPatientAckTimeout
   CqShard* shard_ = nullptr;
   ibv_qp* qp_ = nullptr;
   std::unique_ptr<CmId> id_;

@@ -20,6 +20,14 @@ class QueuePairTestPeer {
                             IBV_QP_STATE),
               0);
   }
+  static int AckTimeout(QueuePair* qp) {
+    ibv_qp_attr attr{};
+    ibv_qp_init_attr init{};
+    EXPECT_EQ(ibv_query_qp(static_cast<VerbsQueuePair*>(qp)->qp_, &attr,
+                           IBV_QP_TIMEOUT, &init),
+              0);
+    return attr.timeout;
+  }
 };
 
 namespace {
@@ -156,6 +164,27 @@ TEST_F(DeviceTest, AFlushWithoutAReasonEndsBothSides) {
   EXPECT_TRUE(server_->Send(wr).ok());
   EXPECT_TRUE(UntilServer(Type::kDisconnected));
   EXPECT_TRUE(UntilClient(Type::kDisconnected));
+}
+
+// rdma_rxe, which this runs on, breaks connections with fresh keys by sending
+// again what is not late.
+TEST_F(DeviceTest, BothEndsArePatientWhereTheClientExpectsFreshKeys) {
+  client_->rekeyed = true;
+  Connect();
+  EXPECT_EQ(QueuePairTestPeer::AckTimeout(client_->qp.get()), 22);
+  EXPECT_EQ(QueuePairTestPeer::AckTimeout(server_->qp.get()), 22);
+}
+
+TEST_F(DeviceTest, AServerThatMakesFreshKeysIsPatient) {
+  server_->rekeyed = true;
+  Connect();
+  EXPECT_EQ(QueuePairTestPeer::AckTimeout(server_->qp.get()), 22);
+}
+
+TEST_F(DeviceTest, WithoutFreshKeysTheTimeoutIsThatOfRdmaCm) {
+  Connect();
+  EXPECT_LT(QueuePairTestPeer::AckTimeout(client_->qp.get()), 22);
+  EXPECT_LT(QueuePairTestPeer::AckTimeout(server_->qp.get()), 22);
 }
 
 TEST_F(DeviceTest, AWildcardListenerIsReached) {

@@ -34,6 +34,7 @@ struct Side {
     init.max_recv_wr = 16;
     init.max_send_sge = 2;
     init.max_inline = 64;
+    init.rekeyed = rekeyed;
     return init;
   }
   void Step() {
@@ -66,6 +67,7 @@ struct Side {
     return qp->PostSend(absl::MakeSpan(&wr, 1), doorbell);
   }
 
+  bool rekeyed = false;  // its queue pair, when that is made
   std::unique_ptr<ProtectionDomain> pd;
   std::unique_ptr<EventChannel> channel;
   std::unique_ptr<CompletionQueue> cq;

@@ -1,5 +1,10 @@
 # Our plugin, the kernel's server without fresh rkeys, and with other queue
 # depths and chunk sizes than the default.
+#
+# Soft RoCE may send again what is not late, and fails over that while the server
+# registers memory. The plugin makes it rare, and goes on over new connections:
+# kernel: ^rdma_rxe: rxe_reg_fast_mr: mr->lkey = N not free$
+# kernel: ^rtrs_server LN: <[^>]*>: .*(REG MR failed|WR flushed|session is disconnected)
 cached_disk cache0
 for parameters in 'always_invalidate=N' \
   'always_invalidate=N sess_queue_depth=64 max_chunk_size=65536' \
