@@ -2,6 +2,8 @@
 
 #include <errno.h>
 
+#include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -38,10 +40,15 @@ absl::Status Daemon::Start() {
   RTRS_ASSIGN_OR_RETURN(fabrics_, MakeFabrics(options_.fabric, options_.crc));
   // What nobody asked for by name must not keep the rest from serving.
   if (options_.fabric == FabricChoice::kAuto) DropUnfitFabrics();
+  rtrs::server::ServerOptions server = options_.server;
+  server.workers = options_.workers.value_or(DefaultWorkers(
+      std::thread::hardware_concurrency(),
+      std::any_of(fabrics_.begin(), fabrics_.end(), [](const auto& fabric) {
+        return fabric->device().rdma_device;
+      })));
   RTRS_ASSIGN_OR_RETURN(
-      engines_,
-      StorageEngines::Create(options_.io_engine,
-                             static_cast<int>(options_.server.workers)));
+      engines_, StorageEngines::Create(options_.io_engine,
+                                       static_cast<int>(server.workers)));
   control_ = std::make_unique<BlockingPool>("rnbd-control", kControlThreads);
 
   SessionServices services;
@@ -54,7 +61,6 @@ absl::Status Daemon::Start() {
 
   std::vector<rtrs::fabric::Fabric*> fabrics;
   for (const auto& fabric : fabrics_) fabrics.push_back(fabric.get());
-  rtrs::server::ServerOptions server = options_.server;
   using rtrs::wire::Capabilities;
   server.capabilities.bits |=
       Capabilities::kFence | Capabilities::kWriteVerifier |

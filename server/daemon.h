@@ -40,6 +40,7 @@ class Daemon {
   }
   // What over: "softiwarp".
   std::string FabricNames() const;
+  int workers() const { return server_->worker_count(); }
 
   // Begins to close all sessions in order.
   void BeginShutdown();

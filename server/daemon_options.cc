@@ -1,10 +1,8 @@
 #include "server/daemon_options.h"
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <iostream>
 #include <map>
-#include <thread>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -109,12 +107,6 @@ bool ParseSize(absl::string_view text, uint64_t* bytes) {
   return true;
 }
 
-// One for each two cores: the other is for whoever asks, who often runs here
-// too, and for the kernel's part of the work.
-uint32_t DefaultWorkers() {
-  return std::clamp(std::thread::hardware_concurrency() / 2, 1u, 8u);
-}
-
 absl::Status ParseAddresses(const std::vector<std::string>& texts,
                             uint16_t port, DaemonOptions* options) {
   options->listen_given = !texts.empty();
@@ -181,9 +173,10 @@ void AddOptions(CLI::App* app, DaemonOptions* options, uint16_t* port,
          "how often a client that is silent is asked whether it lives; it is "
          "given up after seven times that [5]")
       ->type_name("SECONDS");
-  app->add_option("--workers", server.workers, "threads that serve requests")
-      ->type_name("NUMBER")
-      ->capture_default_str();
+  app->add_option("--workers", options->workers,
+                  "threads that serve requests [half the processors; over an "
+                  "RDMA device all; 8 at most]")
+      ->type_name("NUMBER");
   AddChoice(app, "--fabric", &options->fabric, FabricChoices(),
             "what RDMA runs over [auto]");
   AddChoice(app, "--crc", &options->crc, Crcs(),
@@ -231,7 +224,6 @@ void AddOptions(CLI::App* app, DaemonOptions* options, uint16_t* port,
 std::variant<DaemonOptions, ExitCode> ParseCommandLine(
     int argc, const char* const* argv) {
   DaemonOptions options;
-  options.server.workers = DefaultWorkers();
   uint16_t port = DaemonOptions::kDefaultPort;
   std::vector<std::string> listen;
   CLI::App app(
@@ -247,6 +239,7 @@ std::variant<DaemonOptions, ExitCode> ParseCommandLine(
     app.exit(error, std::cout, std::cerr);
     return ExitCode{asked ? 0 : ExitCode::kUsage};
   }
+  options.server.workers = options.workers.value_or(1);
   absl::Status status = ParseAddresses(listen, port, &options);
   if (status.ok()) status = CheckOptions(options);
   if (!status.ok()) {

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include <algorithm>
 #include <string>
 
 #include "rtrs/base/clock.h"
@@ -30,6 +31,10 @@ void AddRdmaDevices(Fabrics* fabrics) {
 }
 
 }  // namespace
+
+uint32_t DefaultWorkers(uint32_t processors, bool rdma_device) {
+  return std::clamp(rdma_device ? processors : processors / 2, 1u, 8u);
+}
 
 absl::StatusOr<Fabrics> MakeFabrics(FabricChoice choice,
                                     rtrs::fabric::SoftiwarpOptions::Crc crc) {

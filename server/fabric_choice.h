@@ -2,6 +2,7 @@
 #ifndef SERVER_FABRIC_CHOICE_H_
 #define SERVER_FABRIC_CHOICE_H_
 
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -20,6 +21,13 @@ enum class FabricChoice {
   kSoftiwarp,
   kSoftroce,
 };
+
+// Threads that serve requests, unless somebody says how many: one for each two
+// processors, 8 at most. The others are for whoever asks, who often runs here
+// too, and for the kernel's part of TCP or UDP. Where an RDMA device is used
+// one for each: what the kernel does of its work (rdma_rxe: all) is done while
+// a worker posts.
+uint32_t DefaultWorkers(uint32_t processors, bool rdma_device);
 
 // At least one fabric, or why not.
 absl::StatusOr<std::vector<std::unique_ptr<rtrs::fabric::Fabric>>> MakeFabrics(

@@ -129,7 +129,7 @@ int Run(const DaemonOptions& options) {
   }
   std::fflush(stdout);
   RTRS_LOG(info, "rnbd-server {} serves {} with {} workers", kVersion,
-           options.dev_search_path, options.server.workers);
+           options.dev_search_path, daemon.workers());
   sd_notifyf(0, "READY=1\nSTATUS=Serving %s", options.dev_search_path.c_str());
   const char* name = Serve(daemon, signals);
   RTRS_LOG(info, "{}: closing {} sessions", name, daemon.stats().sessions);

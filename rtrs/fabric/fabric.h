@@ -62,6 +62,7 @@ struct DeviceAttr {
   bool cheap_registration = false;
   bool send_with_invalidate = false;
   bool memory_windows = false;  // type 1: see MemoryWindow
+  bool rdma_device = false;     // else it is in this process
 };
 
 // Access rights of a memory region; local read is always allowed.

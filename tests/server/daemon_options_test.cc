@@ -46,7 +46,7 @@ TEST_F(OptionsTest, Defaults) {
   const DaemonOptions options = Good({});
   EXPECT_EQ(options.server.sess_queue_depth, 512u);
   EXPECT_EQ(options.server.max_chunk_size, 135168u);
-  EXPECT_GE(options.server.workers, 1u);
+  EXPECT_EQ(options.workers, std::nullopt);
   EXPECT_FALSE(options.server.always_invalidate);
   EXPECT_FALSE(options.listen_given);
   ASSERT_EQ(options.listen.size(), 2u);
@@ -71,7 +71,7 @@ TEST_F(OptionsTest, ValuesArrive) {
             "--max_sessions=5", "--max_memory=1G", "--heartbeat_interval=0.5"});
   EXPECT_EQ(options.server.sess_queue_depth, 64u);
   EXPECT_EQ(options.server.max_chunk_size, 65536u);
-  EXPECT_EQ(options.server.workers, 3u);
+  EXPECT_EQ(options.workers, 3u);
   EXPECT_TRUE(options.server.always_invalidate);
   EXPECT_EQ(options.io, IoMode::kDirect);
   EXPECT_EQ(options.io_engine, EngineChoice::kThreads);
@@ -132,6 +132,18 @@ TEST_F(OptionsTest, UnknownFlagIsNamed) {
   EXPECT_EQ(ExitCodeOf({"--dev_search_path", dir_.path(), "--bogus=1"}),
             ExitCode::kUsage);
   EXPECT_NE(err_.find("--bogus"), std::string::npos);
+}
+
+TEST(DefaultWorkersTest, AllProcessorsOnlyOverAnRdmaDevice) {
+  EXPECT_EQ(DefaultWorkers(1, false), 1u);
+  EXPECT_EQ(DefaultWorkers(2, false), 1u);
+  EXPECT_EQ(DefaultWorkers(4, false), 2u);
+  EXPECT_EQ(DefaultWorkers(64, false), 8u);
+  EXPECT_EQ(DefaultWorkers(1, true), 1u);
+  EXPECT_EQ(DefaultWorkers(2, true), 2u);
+  EXPECT_EQ(DefaultWorkers(64, true), 8u);
+  // What the standard library says when it does not know.
+  EXPECT_EQ(DefaultWorkers(0, true), 1u);
 }
 
 }  // namespace

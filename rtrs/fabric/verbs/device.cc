@@ -58,6 +58,7 @@ absl::Status VerbsFabric::Query() {
   attr_.max_cqe = static_cast<uint32_t>(device.max_cqe);
   attr_.max_message_size = max_message;
   attr_.cheap_registration = false;
+  attr_.rdma_device = true;
   attr_.send_with_invalidate =
       (device.device_cap_flags & IBV_DEVICE_MEM_MGT_EXTENSIONS) != 0;
   attr_.memory_windows = (device.device_cap_flags & IBV_DEVICE_MEM_WINDOW) != 0;
