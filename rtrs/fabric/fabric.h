@@ -182,7 +182,7 @@ struct QueuePairInit {
   uint32_t max_send_sge = 1;
   uint32_t max_inline = 0;
   // One of the ends changes keys for each request, by local work requests
-  // (memory windows, fast registration): see VerbsFabric::repeats_local_work.
+  // (memory windows, fast registration). Some devices want to be spared then.
   bool rekeyed = false;
   void* context = nullptr;  // the caller's; see QueuePair::context
 };
