@@ -25,8 +25,8 @@ using wire::Op;
 class ControlTest : public testing::Test {
  protected:
   ControlTest() : server_(ServerFixture::Options{}) {
-    server_.dir().MakeFile("disk", 1 << 20);
-    server_.dir().MakeFile("other", 1 << 20);
+    server_.dir().MakeFile("disk", kDiskSize);
+    server_.dir().MakeFile("other", kDiskSize);
   }
 
   // The answer to a request whose buffer was full of stale bytes.

@@ -53,7 +53,7 @@ class FlushTest : public testing::Test {
  protected:
   // Direct I/O keeps everything away from the inline path.
   FlushTest() : server_(OptionsFor(&engine_)) {
-    server_.dir().MakeFile("disk", 1 << 20);
+    server_.dir().MakeFile("disk", kDiskSize);
     session_ = server_.Connect("client", announced_);
     id_ = server_.MustOpen(session_, "disk");
   }

@@ -84,7 +84,8 @@ rdma_conn_param VerbsQueuePair::ConnectionParameters(
   return param;
 }
 
-// The active side's holds for both ends: it is in the request. roce.md §12.6.
+// Before the active side resolves the route, which takes it up. Its timeout
+// holds for both ends: it is in the request. roce.md §12.6.
 absl::Status VerbsQueuePair::SetAckTimeout() {
   if (!patient_) return absl::OkStatus();
   uint8_t timeout = kPatientAckTimeout;
@@ -127,10 +128,6 @@ absl::Status VerbsQueuePair::Connect(const PathSpec& path,
   RTRS_ASSIGN_OR_RETURN(
       id_, CmId::Create(channel_->cm_channel(), PortSpaceOf(path.destination)));
   id_->qp = this;
-  if (absl::Status status = SetAckTimeout(); !status.ok()) {
-    id_.reset();
-    return status;
-  }
   peer_ = path.destination.ip;
   peer_.set_port(path.port);
   connect_data_.assign(private_data.begin(), private_data.end());
@@ -162,6 +159,7 @@ absl::Status VerbsQueuePair::OnAddressResolved() {
             found != nullptr ? ibv_get_device_name(found->device) : "none",
             ", not by ", channel_->fabric()->device().name));
   }
+  RTRS_RETURN_IF_ERROR(SetAckTimeout());
   const int64_t ms =
       absl::ToInt64Milliseconds(deadline_ - Clock::System()->Now());
   if (rdma_resolve_route(id_->get(),
