@@ -41,11 +41,13 @@ absl::Status Daemon::Start() {
   // What nobody asked for by name must not keep the rest from serving.
   if (options_.fabric == FabricChoice::kAuto) DropUnfitFabrics();
   rtrs::server::ServerOptions server = options_.server;
-  server.workers = options_.workers.value_or(DefaultWorkers(
-      std::thread::hardware_concurrency(),
-      std::any_of(fabrics_.begin(), fabrics_.end(), [](const auto& fabric) {
-        return fabric->device().rdma_device;
-      })));
+  if (!options_.workers_given) {
+    server.workers = DefaultWorkers(
+        std::thread::hardware_concurrency(),
+        std::any_of(fabrics_.begin(), fabrics_.end(), [](const auto& fabric) {
+          return fabric->device().rdma_device;
+        }));
+  }
   RTRS_ASSIGN_OR_RETURN(
       engines_, StorageEngines::Create(options_.io_engine,
                                        static_cast<int>(server.workers)));

@@ -173,7 +173,7 @@ void AddOptions(CLI::App* app, DaemonOptions* options, uint16_t* port,
          "how often a client that is silent is asked whether it lives; it is "
          "given up after seven times that [5]")
       ->type_name("SECONDS");
-  app->add_option("--workers", options->workers,
+  app->add_option("--workers", server.workers,
                   "threads that serve requests [half the processors; over an "
                   "RDMA device all; 8 at most]")
       ->type_name("NUMBER");
@@ -239,7 +239,7 @@ std::variant<DaemonOptions, ExitCode> ParseCommandLine(
     app.exit(error, std::cout, std::cerr);
     return ExitCode{asked ? 0 : ExitCode::kUsage};
   }
-  options.server.workers = options.workers.value_or(1);
+  options.workers_given = app.count("--workers") > 0;
   absl::Status status = ParseAddresses(listen, port, &options);
   if (status.ok()) status = CheckOptions(options);
   if (!status.ok()) {

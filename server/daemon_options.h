@@ -4,8 +4,6 @@
 
 #include <spdlog/common.h>
 
-#include <cstdint>
-#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -31,7 +29,7 @@ struct DaemonOptions {
   std::vector<rtrs::SocketAddress> listen;  // with ports; never empty
   bool listen_given = false;  // else loopback, what there is of it
   rtrs::server::ServerOptions server;
-  std::optional<uint32_t> workers;  // else DefaultWorkers
+  bool workers_given = false;  // else DefaultWorkers
   FabricChoice fabric = FabricChoice::kAuto;
   rtrs::fabric::SoftiwarpOptions::Crc crc =
       rtrs::fabric::SoftiwarpOptions::Crc::kAuto;

@@ -46,7 +46,8 @@ TEST_F(OptionsTest, Defaults) {
   const DaemonOptions options = Good({});
   EXPECT_EQ(options.server.sess_queue_depth, 512u);
   EXPECT_EQ(options.server.max_chunk_size, 135168u);
-  EXPECT_EQ(options.workers, std::nullopt);
+  EXPECT_FALSE(options.workers_given);
+  EXPECT_GE(options.server.workers, 1u);
   EXPECT_FALSE(options.server.always_invalidate);
   EXPECT_FALSE(options.listen_given);
   ASSERT_EQ(options.listen.size(), 2u);
@@ -71,7 +72,8 @@ TEST_F(OptionsTest, ValuesArrive) {
             "--max_sessions=5", "--max_memory=1G", "--heartbeat_interval=0.5"});
   EXPECT_EQ(options.server.sess_queue_depth, 64u);
   EXPECT_EQ(options.server.max_chunk_size, 65536u);
-  EXPECT_EQ(options.workers, 3u);
+  EXPECT_TRUE(options.workers_given);
+  EXPECT_EQ(options.server.workers, 3u);
   EXPECT_TRUE(options.server.always_invalidate);
   EXPECT_EQ(options.io, IoMode::kDirect);
   EXPECT_EQ(options.io_engine, EngineChoice::kThreads);
