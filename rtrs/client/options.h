@@ -18,7 +18,6 @@ enum class MultipathPolicy : uint8_t {
   kMinInflight,  // the one with the fewest requests in flight
   kMinLatency,   // the one that answered the last heartbeat fastest
 };
-const char* MultipathPolicyName(MultipathPolicy policy);
 
 struct SessionOptions {
   std::string sessname;  // 1..254 bytes, no '/' or '.'

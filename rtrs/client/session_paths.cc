@@ -34,18 +34,6 @@ bool IsDown(const Path& path) {
 
 }  // namespace
 
-const char* MultipathPolicyName(MultipathPolicy policy) {
-  switch (policy) {
-    case MultipathPolicy::kRoundRobin:
-      return "round-robin";
-    case MultipathPolicy::kMinInflight:
-      return "min-inflight";
-    case MultipathPolicy::kMinLatency:
-      return "min-latency";
-  }
-  return "?";
-}
-
 void SessionImpl::AddSlot(const PathSpec& spec) {
   // A FENCE names a path by part of its UUID.
   Uuid uuid;

@@ -235,7 +235,6 @@ class QueuePair {
   virtual const SocketAddress& local_address() const = 0;
   virtual const SocketAddress& peer_address() const = 0;
   void* context() const { return context_; }
-  void set_context(void* context) { context_ = context; }
 
  protected:
   void* context_ = nullptr;

@@ -1,19 +1,15 @@
-#include "gateway/rnbd_session.h"
-
+// A session, its devices and their requests.
 #include <errno.h>
 
 #include <atomic>
 #include <memory>
 #include <string>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "rtrs/base/clock.h"
-#include "rtrs/base/errno_status.h"
-#include "tests/gateway/fake_session.h"
+#include "tests/gateway/rnbd_session_fixture.h"
 
 namespace rnbd::gateway {
 namespace {
@@ -21,65 +17,6 @@ namespace {
 using ::testing::HasSubstr;
 using wire::AccessMode;
 using wire::RnbdType;
-
-std::string Message(const absl::Status& status) {
-  return std::string(status.message());
-}
-
-class RnbdSessionTest : public ::testing::Test {
- protected:
-  RnbdSessionTest() {
-    server_.AddDevice("disk0", 1 << 20);
-    server_.AddDevice("disk1", 1 << 20);
-    options_.sessname = "demo";
-  }
-
-  SessionFactory Factory() {
-    return
-        [this]()
-            -> absl::StatusOr<std::unique_ptr<rtrs::client::BlockingSession>> {
-          ++connects_;
-          if (refusals_ > 0) {
-            --refusals_;
-            return rtrs::ErrnoError(EPERM, "closed after INFO_REQ");
-          }
-          auto session = std::make_unique<FakeSession>(&server_);
-          fake_ = session.get();
-          return session;
-        };
-  }
-  std::shared_ptr<RnbdSession> Open() {
-    auto session = RnbdSession::Open(options_, nullptr, Factory());
-    EXPECT_TRUE(session.ok()) << session.status();
-    return session.ok() ? *session : nullptr;
-  }
-  void WaitForClose() {
-    const absl::Time limit = absl::Now() + absl::Seconds(30);
-    while (server_.Count(RnbdType::kClose) == 0) {
-      ASSERT_LT(absl::Now(), limit);
-      std::this_thread::yield();
-    }
-  }
-  // Runs reads until one succeeds, or fails otherwise than by a lost session.
-  absl::Status ReadWhenBack(BlockDevice* device) {
-    const absl::Time limit = absl::Now() + absl::Seconds(30);
-    for (;;) {
-      const absl::Status status = device->Read(buffer_, 512, 0, 0);
-      if (status.ok() || absl::Now() > limit ||
-          Message(status).find("disconnected") == std::string::npos) {
-        return status;
-      }
-      std::this_thread::yield();
-    }
-  }
-
-  FakeServer server_;
-  GatewayOptions options_;
-  FakeSession* fake_ = nullptr;
-  int connects_ = 0;
-  int refusals_ = 0;
-  uint8_t buffer_[4096] = {};
-};
 
 TEST_F(RnbdSessionTest, OpenExchangesSessInfo) {
   auto session = Open();
@@ -418,187 +355,6 @@ TEST_F(RnbdSessionTest, PathsAreThoseOfTheSessionBelow) {
   ASSERT_TRUE(session->ChangePath(rtrs::client::PathChange::kAdd, spec).ok());
   ASSERT_EQ(session->paths().size(), 1u);
   EXPECT_EQ(session->paths()[0].spec.ToString(), "ip:127.0.0.9");
-}
-
-TEST_F(RnbdSessionTest, DevicesAreOpenedAgainAfterAReconnect) {
-  auto session = Open();
-  auto device = *session->Map("disk0", AccessMode::kRw);
-  fake_->Disconnect();
-  fake_->Reconnect();
-  EXPECT_TRUE(ReadWhenBack(device.get()).ok());
-  EXPECT_EQ(server_.Count(RnbdType::kSessInfo), 2u);
-  EXPECT_EQ(server_.Count(RnbdType::kOpen), 2u);
-  EXPECT_EQ(server_.ios().back().device_id, 11u);
-}
-
-// The answer to OPEN is on its way to us when the session is lost.
-TEST_F(RnbdSessionTest, DeviceOfAnOlderLifeIsOpenedAgain) {
-  options_.fail_fast = true;
-  auto session = Open();
-  auto device = *session->Map("disk0", AccessMode::kRw);
-  fake_->Disconnect();
-  server_.HoldOpens();
-  fake_->Reconnect();
-  server_.WaitForHeldOpen();
-  fake_->Disconnect();
-  server_.ReleaseOpens();
-  fake_->Reconnect();
-  const absl::Time limit = absl::Now() + absl::Seconds(30);
-  absl::Status status;
-  do {
-    status = device->Read(buffer_, 512, 0, 0);
-    std::this_thread::yield();
-  } while (!status.ok() && absl::Now() < limit);
-  EXPECT_TRUE(status.ok()) << status;
-}
-
-TEST_F(RnbdSessionTest, DeviceUnmappedWhileLostIsNotOpenedAgain) {
-  auto session = Open();
-  auto device = *session->Map("disk0", AccessMode::kRw);
-  auto other = *session->Map("disk1", AccessMode::kRw);
-  fake_->Disconnect();
-  device.reset();
-  fake_->Reconnect();
-  EXPECT_TRUE(ReadWhenBack(other.get()).ok());
-  EXPECT_EQ(server_.Count(RnbdType::kOpen), 3u);
-  EXPECT_EQ(server_.Count(RnbdType::kClose), 0u);
-  EXPECT_TRUE(session->Map("disk0", AccessMode::kRo).ok());
-}
-
-TEST_F(RnbdSessionTest, AnotherDeviceUnderTheNameIsNotUsed) {
-  auto session = Open();
-  auto device = *session->Map("disk0", AccessMode::kRw);
-  fake_->Disconnect();
-  server_.AddDevice("disk0", 1 << 19);
-  fake_->Reconnect();
-  const absl::Status status = ReadWhenBack(device.get());
-  EXPECT_THAT(Message(status), HasSubstr("another device"));
-  device.reset();
-  EXPECT_EQ(server_.open_devices(), 0u);
-}
-
-TEST_F(RnbdSessionTest, DeviceThatLostFuaIsNotUsed) {
-  FakeDevice& disk = server_.AddDevice("disk2", 1 << 20);
-  auto session = Open();
-  auto device = *session->Map("disk2", AccessMode::kRw);
-  fake_->Disconnect();
-  disk.rsp.cache_policy = wire::OpenRsp::kWriteBack;
-  fake_->Reconnect();
-  EXPECT_THAT(Message(ReadWhenBack(device.get())), HasSubstr("lost FUA"));
-}
-
-TEST_F(RnbdSessionTest, DeviceThatIsRefusedLaterSaysSo) {
-  options_.fail_fast = true;
-  auto session = Open();
-  auto device = *session->Map("disk0", AccessMode::kRw);
-  fake_->Disconnect();
-  server_.FailOpens(1, EPERM);
-  fake_->Reconnect();
-  const absl::Status status = ReadWhenBack(device.get());
-  EXPECT_THAT(Message(status), HasSubstr("did not open it again"));
-  EXPECT_THAT(Message(status), HasSubstr("open for writing"));
-}
-
-TEST_F(RnbdSessionTest, RefusedDeviceIsAskedForAgain) {
-  options_.reopen_interval = absl::Milliseconds(5);
-  auto session = Open();
-  auto device = *session->Map("disk0", AccessMode::kRw);
-  fake_->Disconnect();
-  server_.FailOpens(3, ENOENT);
-  fake_->Reconnect();
-  EXPECT_TRUE(device->Read(buffer_, 512, 0, 0).ok());
-  EXPECT_EQ(server_.Count(RnbdType::kOpen), 5u);
-}
-
-TEST_F(RnbdSessionTest, FlushTellsOnceOfWritesThatMayBeLost) {
-  auto session = Open();
-  auto device = *session->Map("disk0", AccessMode::kRw);
-  ASSERT_TRUE(device->Write(buffer_, 512, 0, false, 0).ok());
-  fake_->Disconnect();
-  fake_->Reconnect();
-  ASSERT_TRUE(ReadWhenBack(device.get()).ok());
-  const absl::Status status = device->Flush(0);
-  EXPECT_EQ(rtrs::ErrnoOf(status), EIO);
-  EXPECT_THAT(Message(status), HasSubstr("512 bytes"));
-  EXPECT_THAT(Message(status), HasSubstr("may be lost"));
-  EXPECT_TRUE(device->Flush(0).ok());
-}
-
-TEST_F(RnbdSessionTest, FlushThatAnotherServerAnsweredTellsOfTheLoss) {
-  auto session = Open();
-  auto device = *session->Map("disk0", AccessMode::kRw);
-  ASSERT_TRUE(device->Write(buffer_, 4096, 0, false, 0).ok());
-  // The flush is lost with the server that had answered the write.
-  bool lost = false;
-  fake_->Disconnect();
-  std::thread back([this, &lost] {
-    lost = true;
-    fake_->Reconnect();
-  });
-  const absl::Status status = device->Flush(0);
-  back.join();
-  EXPECT_TRUE(lost);
-  EXPECT_EQ(rtrs::ErrnoOf(status), EIO);
-  EXPECT_THAT(Message(status), HasSubstr("4096 bytes"));
-  EXPECT_TRUE(device->Flush(0).ok());
-}
-
-TEST_F(RnbdSessionTest, NothingWasLostFromAWriteThroughCache) {
-  server_.AddDevice("disk2", 1 << 20).rsp.cache_policy = 0;
-  auto session = Open();
-  auto device = *session->Map("disk2", AccessMode::kRw);
-  ASSERT_TRUE(device->Write(buffer_, 512, 0, false, 0).ok());
-  fake_->Disconnect();
-  fake_->Reconnect();
-  EXPECT_TRUE(device->Flush(0).ok());
-}
-
-TEST_F(RnbdSessionTest, FuaTellsOfWritesThatMayBeLost) {
-  auto session = Open();
-  auto device = *session->Map("disk0", AccessMode::kRw);
-  ASSERT_TRUE(device->Write(buffer_, 512, 0, false, 0).ok());
-  fake_->Disconnect();
-  fake_->Reconnect();
-  ASSERT_TRUE(ReadWhenBack(device.get()).ok());
-  EXPECT_EQ(rtrs::ErrnoOf(device->Write(buffer_, 512, 0, true, 0)), EIO);
-}
-
-TEST_F(RnbdSessionTest, NothingIsLostWhenAllWasFlushed) {
-  auto session = Open();
-  auto device = *session->Map("disk0", AccessMode::kRw);
-  ASSERT_TRUE(device->Write(buffer_, 512, 0, false, 0).ok());
-  ASSERT_TRUE(device->Flush(0).ok());
-  ASSERT_TRUE(device->Write(buffer_, 512, 512, true, 0).ok());
-  fake_->Disconnect();
-  fake_->Reconnect();
-  ASSERT_TRUE(ReadWhenBack(device.get()).ok());
-  EXPECT_TRUE(device->Flush(0).ok());
-}
-
-TEST_F(RnbdSessionTest, NothingIsLostWhenTheVerifierIsTheSame) {
-  server_.limits.capabilities.bits = rtrs::wire::Capabilities::kWriteVerifier;
-  server_.AddDevice("disk2", 1 << 20).rsp.write_verifier = 99;
-  auto session = Open();
-  auto device = *session->Map("disk2", AccessMode::kRw);
-  ASSERT_TRUE(device->Write(buffer_, 512, 0, false, 0).ok());
-  fake_->Disconnect();
-  fake_->Reconnect();
-  ASSERT_TRUE(ReadWhenBack(device.get()).ok());
-  EXPECT_TRUE(device->Flush(0).ok());
-}
-
-TEST_F(RnbdSessionTest, ChangedVerifierMeansLoss) {
-  server_.limits.capabilities.bits = rtrs::wire::Capabilities::kWriteVerifier;
-  FakeDevice& disk = server_.AddDevice("disk2", 1 << 20);
-  disk.rsp.write_verifier = 99;
-  auto session = Open();
-  auto device = *session->Map("disk2", AccessMode::kRw);
-  ASSERT_TRUE(device->Write(buffer_, 512, 0, false, 0).ok());
-  fake_->Disconnect();
-  disk.rsp.write_verifier = 100;
-  fake_->Reconnect();
-  ASSERT_TRUE(ReadWhenBack(device.get()).ok());
-  EXPECT_EQ(rtrs::ErrnoOf(device->Flush(0)), EIO);
 }
 
 TEST_F(RnbdSessionTest, DeadlineIsIoTimeoutFromNow) {

@@ -57,7 +57,6 @@ class IwarpListener : public Listener, public EventSource {
   Channel* channel() const { return channel_; }
   // `half_open` is through, one way or the other.
   void Remove(HalfOpen* half_open);
-  size_t half_open_count() const { return half_open_.size(); }
 
  private:
   Channel* channel_;

@@ -1,7 +1,8 @@
 // A queue pair: one TCP connection, one RDMAP stream. spec/iwarp.md §1, §4, §5.
 //
 // It joins the pieces: set-up (queue_pair_setup.cc), SendQueue and Transmitter
-// on the way out, Receiver and Inbound on the way in, and closing.
+// on the way out, Receiver and Inbound on the way in, and the end
+// (queue_pair_close.cc).
 // kDisconnected is raised exactly once for a connection that was established or
 // answered: when it is lost, or, after Disconnect, when it is over.
 //
@@ -100,14 +101,13 @@ class Qp : public QueuePair, public EventSource {
   void UpdateInterest();
   void SetBlocked(bool blocked);
 
-  // Closing.
+  // The end (queue_pair_close.cc).
   void EndDraining();
   void OnClosingInput();
   // The stream leaves the poller and the channel's lists.
   std::unique_ptr<ByteStream> DetachStream();
-  // Flushes both queues, the oldest send with `first`.
-  void FlushQueues(WcStatus first);
-  // Ends in kError with an event; the stream is gone or given away before.
+  // Ends in kError with an event, both queues flushed, the oldest send with
+  // `first`; the stream is gone or given away before.
   void Fail(CmEvent::Type type, const absl::Status& status, WcStatus first,
             std::vector<uint8_t> private_data = {});
   void Lose(const absl::Status& status, WcStatus first);

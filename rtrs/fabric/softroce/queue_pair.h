@@ -114,13 +114,13 @@ class Qp : public fabric::QueuePair, public RemoteMemory {
     Fail(fabric::CmEvent::Type::kDisconnected, status);
   }
 
-  // Data transfer (queue_pair.cc).
+  // Data transfer (queue_pair.cc, its packets queue_pair_send.cc).
   void EnsureRequester();
   void OnAcknowledge(const Packet& packet, absl::Time now);
   // Gives the engine what may be sent now.
   void Pump(absl::Time now);
   bool SendPacket(const TxPacket& packet);
-  void NoteTrain(uint32_t psn, uint32_t place);
+  void NoteTrain(uint32_t psn);
   void JudgeTrains();
   void MoveCompletions();
   void FlushQueues();

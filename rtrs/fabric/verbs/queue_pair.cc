@@ -103,6 +103,39 @@ VerbsQueuePair::~VerbsQueuePair() {
   }
 }
 
+const char* VerbsQueuePair::PhaseName(Phase phase) {
+  switch (phase) {
+    case Phase::kIdle:
+      return "idle";
+    case Phase::kAddress:
+      return "resolving the address";
+    case Phase::kRoute:
+      return "resolving the route";
+    case Phase::kRequested:
+      return "requested";
+    case Phase::kAccepted:
+      return "accepted";
+    case Phase::kConnected:
+      return "connected";
+    case Phase::kDraining:
+      return "draining";
+    case Phase::kLeaving:
+      return "leaving";
+    case Phase::kDead:
+      return "dead";
+    case Phase::kClosed:
+      return "closed";
+  }
+  return "unknown";
+}
+
+void VerbsQueuePair::Move(Phase to, const absl::Status& why) {
+  RTRS_LOG(debug, "{} with {}: {} -> {}{}{}", Name(), peer_.ToString(),
+           PhaseName(phase_), PhaseName(to), why.ok() ? "" : ": ",
+           why.message());
+  phase_ = to;
+}
+
 QueuePair::State VerbsQueuePair::state() const {
   switch (phase_) {
     case Phase::kIdle:

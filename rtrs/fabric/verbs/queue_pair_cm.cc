@@ -35,39 +35,6 @@ constexpr int kKernelMaskBits = 0xe00000;
 
 }  // namespace
 
-const char* VerbsQueuePair::PhaseName(Phase phase) {
-  switch (phase) {
-    case Phase::kIdle:
-      return "idle";
-    case Phase::kAddress:
-      return "resolving the address";
-    case Phase::kRoute:
-      return "resolving the route";
-    case Phase::kRequested:
-      return "requested";
-    case Phase::kAccepted:
-      return "accepted";
-    case Phase::kConnected:
-      return "connected";
-    case Phase::kDraining:
-      return "draining";
-    case Phase::kLeaving:
-      return "leaving";
-    case Phase::kDead:
-      return "dead";
-    case Phase::kClosed:
-      return "closed";
-  }
-  return "unknown";
-}
-
-void VerbsQueuePair::Move(Phase to, const absl::Status& why) {
-  RTRS_LOG(debug, "{} with {}: {} -> {}{}{}", Name(), peer_.ToString(),
-           PhaseName(phase_), PhaseName(to), why.ok() ? "" : ": ",
-           why.message());
-  phase_ = to;
-}
-
 void VerbsQueuePair::SetDeadline(absl::Time deadline) {
   deadline_ = deadline;
   channel_->WatchDeadline(this, deadline != absl::InfiniteFuture());
