@@ -126,12 +126,13 @@ void Connection::SendResponse(Operation* op) {
   list[n].imm = wire::EncodeIoResponseImm({op->buf_id, op->error, invalidate});
   ++n;
   const size_t bytes = op->data.size();
+  const bool write = op->direction == Direction::kWrite;
   // Given back first: once the response is on its way the client may use the
   // chunk again, on a connection of another worker.
   ReleaseOperation(op);
   const absl::Status status = PostChain(absl::MakeSpan(list.data(), n));
   if (!status.ok()) return Fail(status.message());
-  port_->NotePosted(bytes);
+  write ? port_->NoteWritten(bytes) : port_->NotePosted(bytes);
   ReportIfIdle();
 }
 

@@ -34,6 +34,9 @@ class Port {
   // data were moved for it. Sends at once when much has been done since the
   // last flush, so that the client does not wait for the whole round.
   void NotePosted(size_t bytes);
+  // The same for the answer to a write of `bytes`, which goes sooner over an
+  // RDMA device.
+  void NoteWritten(size_t bytes);
   // Sends what was posted since the last flush.
   void Flush();
 

@@ -1,0 +1,79 @@
+// When a port sends what was posted without waiting for the end of the round.
+#include "rtrs/server/port.h"
+
+#include <memory>
+#include <utility>
+
+#include "gtest/gtest.h"
+#include "tests/rtrs_server/harness.h"
+
+namespace rtrs::server {
+namespace {
+
+constexpr size_t kKiB = 1024;
+
+class CountingChannel : public DeafChannel {
+ public:
+  CountingChannel(std::unique_ptr<fabric::EventChannel> inner, int* flushes)
+      : DeafChannel(std::move(inner), &never_), flushes_(flushes) {}
+  void Flush() override {
+    ++*flushes_;
+    DeafChannel::Flush();
+  }
+
+ private:
+  static constexpr bool never_ = false;
+  int* flushes_;
+};
+
+class CountingFabric : public TestFabric {
+ public:
+  absl::StatusOr<std::unique_ptr<fabric::EventChannel>> CreateEventChannel()
+      override {
+    auto channel = LoopbackFabric::CreateEventChannel();
+    if (!channel.ok()) return channel;
+    return std::make_unique<CountingChannel>(*std::move(channel), &flushes);
+  }
+  int flushes = 0;
+};
+
+class PortTest : public testing::TestWithParam<bool> {
+ protected:
+  PortTest() {
+    fabric_.limits.rdma_device = GetParam();
+    port_ = *Port::Create(&fabric_);
+  }
+
+  CountingFabric fabric_;
+  std::unique_ptr<Port> port_;
+};
+
+INSTANTIATE_TEST_SUITE_P(RdmaDevice, PortTest, testing::Bool());
+
+TEST_P(PortTest, SendsOnceAtTheEndOfARound) {
+  for (int i = 0; i < 8; ++i) port_->NotePosted(0);
+  EXPECT_EQ(fabric_.flushes, 0);
+  port_->Flush();
+  port_->Flush();
+  EXPECT_EQ(fabric_.flushes, 1);
+}
+
+TEST_P(PortTest, ReadsGoAtOnceWhenThereIsMuchOfThem) {
+  port_->NotePosted(128 * kKiB);
+  EXPECT_EQ(fabric_.flushes, 0);
+  port_->NotePosted(128 * kKiB);
+  EXPECT_EQ(fabric_.flushes, 1);
+  port_->NotePosted(128 * kKiB);
+  EXPECT_EQ(fabric_.flushes, 1);
+}
+
+TEST_P(PortTest, AnswersToWritesGoEarlierOverAnRdmaDevice) {
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_EQ(fabric_.flushes, 0);
+    port_->NoteWritten(4 * kKiB);
+  }
+  EXPECT_EQ(fabric_.flushes, GetParam() ? 1 : 0);
+}
+
+}  // namespace
+}  // namespace rtrs::server
