@@ -22,8 +22,7 @@ constexpr size_t kMaxReceives = 2048;
 
 RawClient::RawClient(fabric::Fabric* fabric, const SocketAddress& server,
                      Pump pump)
-    : fabric_(fabric),
-      server_(server),
+    : server_(server),
       pump_(std::move(pump)),
       pd_(*fabric->AllocPd()),
       buffer_(kBufferSize),

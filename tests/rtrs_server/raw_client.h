@@ -139,7 +139,6 @@ class RawClient {
   static constexpr size_t kBufferSize = 1 << 20;
   static constexpr size_t kMaxCons = 16;
 
-  fabric::Fabric* fabric_;
   SocketAddress server_;
   Pump pump_;
   std::unique_ptr<fabric::ProtectionDomain> pd_;
