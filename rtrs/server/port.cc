@@ -13,9 +13,9 @@ constexpr uint32_t kCqEntries = 4096;
 // Data moved after which responses are sent without waiting for the end of the
 // round: about the time that a wake-up of the client takes.
 constexpr size_t kPromptBytes = 256 * 1024;
-// An RDMA device sends by itself, and the answer to a write is small: it costs
-// little to let it go early, and the client goes on the sooner.
-constexpr size_t kWriteWeight = 8;
+// The same for answers to writes: they are small and cost little to send, and
+// the client goes on the sooner. Reads lose by it.
+constexpr uint32_t kPromptWrites = 8;
 
 }  // namespace
 
@@ -42,17 +42,21 @@ absl::StatusOr<Port::Cq*> Port::Reserve(uint32_t entries) {
 void Port::NotePosted(size_t bytes) {
   posted_ = true;
   unflushed_bytes_ += bytes;
-  if (unflushed_bytes_ >= kPromptBytes) Flush();
+  if (unflushed_bytes_ >= kPromptBytes || unflushed_writes_ >= kPromptWrites) {
+    Flush();
+  }
 }
 
 void Port::NoteWritten(size_t bytes) {
-  NotePosted(fabric_->device().rdma_device ? kWriteWeight * bytes : bytes);
+  ++unflushed_writes_;
+  NotePosted(bytes);
 }
 
 void Port::Flush() {
   if (!posted_) return;
   posted_ = false;
   unflushed_bytes_ = 0;
+  unflushed_writes_ = 0;
   channel_->Flush();
 }
 

@@ -34,8 +34,7 @@ class Port {
   // data were moved for it. Sends at once when much has been done since the
   // last flush, so that the client does not wait for the whole round.
   void NotePosted(size_t bytes);
-  // The same for the answer to a write of `bytes`, which goes sooner over an
-  // RDMA device.
+  // The same for the answer to a write of `bytes`, of which fewer wait.
   void NoteWritten(size_t bytes);
   // Sends what was posted since the last flush.
   void Flush();
@@ -53,6 +52,7 @@ class Port {
   std::vector<std::unique_ptr<Cq>> cqs_;
   bool posted_ = false;
   size_t unflushed_bytes_ = 0;
+  uint32_t unflushed_writes_ = 0;
 };
 
 }  // namespace rtrs::server
