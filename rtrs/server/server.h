@@ -33,7 +33,8 @@
 namespace rtrs::server {
 
 struct ServerOptions {
-  uint32_t sess_queue_depth = wire::kDefaultQueueDepth;  // chunks
+  // Chunks of a session.
+  uint32_t sess_queue_depth = wire::kDefaultQueueDepth;
   // Bytes, whole pages of 4096, at least two. The kernel's default is 131072,
   // which leaves 124 KiB for data and splits what comes in pieces of 128 KiB.
   uint32_t max_chunk_size = (128 << 10) + wire::kMaxHeaderSize;

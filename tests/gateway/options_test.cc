@@ -6,6 +6,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "rtrs/base/errno_status.h"
+#include "tests/gateway/message.h"
 
 namespace rnbd::gateway {
 namespace {
@@ -17,10 +18,6 @@ GatewayOptions GoodOptions() {
   options.sessname = "demo";
   options.paths.push_back(*rtrs::ParsePathSpec("ip:127.0.0.1", 1234));
   return options;
-}
-
-std::string Message(const absl::Status& status) {
-  return std::string(status.message());
 }
 
 TEST(Options, GoodOnesPass) {

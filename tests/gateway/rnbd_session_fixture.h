@@ -13,12 +13,9 @@
 #include "rtrs/base/clock.h"
 #include "rtrs/base/errno_status.h"
 #include "tests/gateway/fake_session.h"
+#include "tests/gateway/message.h"
 
 namespace rnbd::gateway {
-
-inline std::string Message(const absl::Status& status) {
-  return std::string(status.message());
-}
 
 class RnbdSessionTest : public ::testing::Test {
  protected:
@@ -65,6 +62,12 @@ class RnbdSessionTest : public ::testing::Test {
       }
       std::this_thread::yield();
     }
+  }
+  // The session is lost and is back.
+  absl::Status ReadAfterReconnect(BlockDevice* device) {
+    fake_->Disconnect();
+    fake_->Reconnect();
+    return ReadWhenBack(device);
   }
 
   FakeServer server_;

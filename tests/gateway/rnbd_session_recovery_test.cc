@@ -22,9 +22,7 @@ using RnbdSessionRecoveryTest = RnbdSessionTest;
 TEST_F(RnbdSessionRecoveryTest, DevicesAreOpenedAgainAfterAReconnect) {
   auto session = Open();
   auto device = *session->Map("disk0", AccessMode::kRw);
-  fake_->Disconnect();
-  fake_->Reconnect();
-  EXPECT_TRUE(ReadWhenBack(device.get()).ok());
+  EXPECT_TRUE(ReadAfterReconnect(device.get()).ok());
   EXPECT_EQ(server_.Count(RnbdType::kSessInfo), 2u);
   EXPECT_EQ(server_.Count(RnbdType::kOpen), 2u);
   EXPECT_EQ(server_.ios().back().device_id, 11u);
@@ -113,9 +111,7 @@ TEST_F(RnbdSessionRecoveryTest, FlushTellsOnceOfWritesThatMayBeLost) {
   auto session = Open();
   auto device = *session->Map("disk0", AccessMode::kRw);
   ASSERT_TRUE(device->Write(buffer_, 512, 0, false, 0).ok());
-  fake_->Disconnect();
-  fake_->Reconnect();
-  ASSERT_TRUE(ReadWhenBack(device.get()).ok());
+  ASSERT_TRUE(ReadAfterReconnect(device.get()).ok());
   const absl::Status status = device->Flush(0);
   EXPECT_EQ(rtrs::ErrnoOf(status), EIO);
   EXPECT_THAT(Message(status), HasSubstr("512 bytes"));
@@ -156,9 +152,7 @@ TEST_F(RnbdSessionRecoveryTest, FuaTellsOfWritesThatMayBeLost) {
   auto session = Open();
   auto device = *session->Map("disk0", AccessMode::kRw);
   ASSERT_TRUE(device->Write(buffer_, 512, 0, false, 0).ok());
-  fake_->Disconnect();
-  fake_->Reconnect();
-  ASSERT_TRUE(ReadWhenBack(device.get()).ok());
+  ASSERT_TRUE(ReadAfterReconnect(device.get()).ok());
   EXPECT_EQ(rtrs::ErrnoOf(device->Write(buffer_, 512, 0, true, 0)), EIO);
 }
 
@@ -168,9 +162,7 @@ TEST_F(RnbdSessionRecoveryTest, NothingIsLostWhenAllWasFlushed) {
   ASSERT_TRUE(device->Write(buffer_, 512, 0, false, 0).ok());
   ASSERT_TRUE(device->Flush(0).ok());
   ASSERT_TRUE(device->Write(buffer_, 512, 512, true, 0).ok());
-  fake_->Disconnect();
-  fake_->Reconnect();
-  ASSERT_TRUE(ReadWhenBack(device.get()).ok());
+  ASSERT_TRUE(ReadAfterReconnect(device.get()).ok());
   EXPECT_TRUE(device->Flush(0).ok());
 }
 
@@ -180,9 +172,7 @@ TEST_F(RnbdSessionRecoveryTest, NothingIsLostWhenTheVerifierIsTheSame) {
   auto session = Open();
   auto device = *session->Map("disk2", AccessMode::kRw);
   ASSERT_TRUE(device->Write(buffer_, 512, 0, false, 0).ok());
-  fake_->Disconnect();
-  fake_->Reconnect();
-  ASSERT_TRUE(ReadWhenBack(device.get()).ok());
+  ASSERT_TRUE(ReadAfterReconnect(device.get()).ok());
   EXPECT_TRUE(device->Flush(0).ok());
 }
 

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -63,11 +64,12 @@ class FakeHandler : public Handler {
 };
 
 // An event channel that keeps disconnects to itself when told so, as if the
-// peer never answered.
-class DeafChannel : public fabric::EventChannel {
+// peer never answered, and counts flushes.
+class TestChannel : public fabric::EventChannel {
  public:
-  DeafChannel(std::unique_ptr<fabric::EventChannel> inner, const bool* deaf)
-      : inner_(std::move(inner)), deaf_(deaf) {}
+  TestChannel(std::unique_ptr<fabric::EventChannel> inner, const bool* deaf,
+              std::atomic<int>* flushes)
+      : inner_(std::move(inner)), deaf_(deaf), flushes_(flushes) {}
   absl::StatusOr<std::unique_ptr<fabric::CompletionQueue>> CreateCq(
       uint32_t entries) override {
     return inner_->CreateCq(entries);
@@ -81,7 +83,10 @@ class DeafChannel : public fabric::EventChannel {
     return inner_->Listen(address, backlog);
   }
   bool Progress() override { return inner_->Progress(); }
-  void Flush() override { inner_->Flush(); }
+  void Flush() override {
+    ++*flushes_;
+    inner_->Flush();
+  }
   bool NextEvent(fabric::CmEvent* event) override {
     while (inner_->NextEvent(event)) {
       if (!*deaf_ || event->type != fabric::CmEvent::Type::kDisconnected) {
@@ -97,6 +102,7 @@ class DeafChannel : public fabric::EventChannel {
  private:
   std::unique_ptr<fabric::EventChannel> inner_;
   const bool* deaf_;
+  std::atomic<int>* flushes_;
 };
 
 // The loopback fabric with limits of the test's choice, for the server.
@@ -108,7 +114,7 @@ class TestFabric : public fabric::LoopbackFabric {
       override {
     auto channel = LoopbackFabric::CreateEventChannel();
     if (!channel.ok()) return channel;
-    return std::make_unique<DeafChannel>(*std::move(channel), &deaf);
+    return std::make_unique<TestChannel>(*std::move(channel), &deaf, &flushes);
   }
   absl::StatusOr<std::unique_ptr<fabric::ProtectionDomain>> AllocPd() override {
     if (no_memory) return ErrnoError(ENOMEM, "no protection domain");
@@ -116,7 +122,8 @@ class TestFabric : public fabric::LoopbackFabric {
   }
   fabric::DeviceAttr limits;
   bool deaf = false;
-  bool no_memory = false;  // for protection domains
+  bool no_memory = false;       // for protection domains
+  std::atomic<int> flushes{0};  // of all channels
 };
 
 class ServerTest : public testing::Test {

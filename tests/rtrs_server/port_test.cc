@@ -2,7 +2,6 @@
 #include "rtrs/server/port.h"
 
 #include <memory>
-#include <utility>
 
 #include "gtest/gtest.h"
 #include "tests/rtrs_server/harness.h"
@@ -12,34 +11,9 @@ namespace {
 
 constexpr size_t kKiB = 1024;
 
-class CountingChannel : public DeafChannel {
- public:
-  CountingChannel(std::unique_ptr<fabric::EventChannel> inner, int* flushes)
-      : DeafChannel(std::move(inner), &never_), flushes_(flushes) {}
-  void Flush() override {
-    ++*flushes_;
-    DeafChannel::Flush();
-  }
-
- private:
-  static constexpr bool never_ = false;
-  int* flushes_;
-};
-
-class CountingFabric : public TestFabric {
- public:
-  absl::StatusOr<std::unique_ptr<fabric::EventChannel>> CreateEventChannel()
-      override {
-    auto channel = LoopbackFabric::CreateEventChannel();
-    if (!channel.ok()) return channel;
-    return std::make_unique<CountingChannel>(*std::move(channel), &flushes);
-  }
-  int flushes = 0;
-};
-
 class PortTest : public testing::Test {
  protected:
-  CountingFabric fabric_;
+  TestFabric fabric_;
   std::unique_ptr<Port> port_ = *Port::Create(&fabric_);
 };
 

@@ -10,10 +10,7 @@ namespace {
 using NegotiationTest = SetupTest;
 
 TEST_F(NegotiationTest, ResponderIsEstablishedByTheFirstFpdu) {
-  raw_ = Dial();
-  raw_->Write(EncodeMpaFrame(RequestFrame(false)));
-  Run();
-  AcceptRaw();
+  AcceptRaw(RequestFrame(false));
   EXPECT_TRUE(server_->events.empty());
   EXPECT_EQ(server_qp_->state(), QueuePair::State::kConnecting);
   const RecvWr recv = {1, nullptr, 0, 0};
@@ -28,10 +25,7 @@ TEST_F(NegotiationTest, ResponderIsEstablishedByTheFirstFpdu) {
 }
 
 TEST_F(NegotiationTest, ResponderWaitsTenSecondsForTheFirstFpdu) {
-  raw_ = Dial();
-  raw_->Write(EncodeMpaFrame(RequestFrame(false)));
-  Run();
-  AcceptRaw();
+  AcceptRaw(RequestFrame(false));
   clock_.Advance(absl::Seconds(10));
   Run();
   ASSERT_EQ(server_->events.size(), 1U);
@@ -40,13 +34,10 @@ TEST_F(NegotiationTest, ResponderWaitsTenSecondsForTheFirstFpdu) {
 }
 
 TEST_F(NegotiationTest, PlainInitiatorIsAcceptedAndItsFenceKept) {
-  raw_ = Dial();
   MpaFrame request;
   request.revision = 1;
   request.user_data = Counting(56);
-  raw_->Write(EncodeMpaFrame(request));
-  Run();
-  AcceptRaw();
+  AcceptRaw(request);
   MpaFrame reply;
   ASSERT_EQ(ParseMpaFrame(raw_->Read(), true, &reply).result,
             MpaParse::Result::kDone);
@@ -59,11 +50,7 @@ TEST_F(NegotiationTest, PlainInitiatorIsAcceptedAndItsFenceKept) {
   ASSERT_TRUE(server_qp_->PostSend({&wr, 1}, Doorbell::kNow).ok());
   Run();
   EXPECT_EQ(raw_->Read(), Bytes()) << "nothing before the first FPDU";
-  FpduHeader write;
-  write.tagged = true;
-  write.opcode = Opcode::kWrite;
-  raw_->Write(Fpdu(write, {}, false));
-  Run();
+  WriteFirstFpdu();
   FpduHeader immediate;
   immediate.opcode = Opcode::kImmediate;
   immediate.msn = 1;
@@ -71,18 +58,11 @@ TEST_F(NegotiationTest, PlainInitiatorIsAcceptedAndItsFenceKept) {
 }
 
 TEST_F(NegotiationTest, PlainPeerGetsSmallFpdusAndNoSendWithImmediate) {
-  raw_ = Dial();
   MpaFrame request;
   request.revision = 1;
-  raw_->Write(EncodeMpaFrame(request));
-  Run();
-  AcceptRaw();
+  AcceptRaw(request);
   raw_->Read();
-  FpduHeader header;
-  header.tagged = true;
-  header.opcode = Opcode::kWrite;
-  raw_->Write(Fpdu(header, {}, false));
-  Run();
+  FpduHeader header = WriteFirstFpdu();
   SendWr wr = EmptyWrite(1);
   wr.opcode = WrOpcode::kSendWithImm;
   EXPECT_EQ(ErrnoOf(server_qp_->PostSend({&wr, 1}, Doorbell::kNow)),
@@ -112,18 +92,11 @@ TEST_F(NegotiationTest, PlainPeerGetsSmallFpdusAndNoSendWithImmediate) {
 }
 
 TEST_F(NegotiationTest, AnnouncedLimitIsKept) {
-  raw_ = Dial();
   MpaFrame request = RequestFrame(false);
   request.capabilities->max_ulpdu = 128;
-  raw_->Write(EncodeMpaFrame(request));
-  Run();
-  AcceptRaw();
+  AcceptRaw(request);
   raw_->Read();
-  FpduHeader header;
-  header.tagged = true;
-  header.opcode = Opcode::kWrite;
-  raw_->Write(Fpdu(header, {}, false));
-  Run();
+  WriteFirstFpdu();
   Bytes data = Counting(200);
   auto mr = server_->Register(&data, 0);
   const Sge sge = {data.data(), 200, mr->lkey()};

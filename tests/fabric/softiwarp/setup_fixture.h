@@ -55,6 +55,22 @@ class SetupTest : public RawPeerTest {
     ASSERT_TRUE(server_qp_->Accept(TakeRequest(), Counting(8, 0x80)).ok());
     Run();
   }
+  // A raw initiator that sent `request` is accepted.
+  void AcceptRaw(const MpaFrame& request) {
+    raw_ = Dial();
+    raw_->Write(EncodeMpaFrame(request));
+    Run();
+    AcceptRaw();
+  }
+  // The initiator's first FPDU, an empty write; returns its header.
+  FpduHeader WriteFirstFpdu() {
+    FpduHeader write;
+    write.tagged = true;
+    write.opcode = Opcode::kWrite;
+    raw_->Write(Fpdu(write, {}, false));
+    Run();
+    return write;
+  }
   SendWr EmptyWrite(uint32_t imm) {
     SendWr wr;
     wr.opcode = WrOpcode::kRdmaWriteWithImm;
